@@ -1,0 +1,86 @@
+"""Every error the SDK raises on purpose.
+
+::
+
+    NearhandError
+    ├── UsageError              an argument of the API is wrong (k = 0, a closed Personalizer, an unknown item)
+    ├── EventError              an event is malformed; ``field`` names the field
+    ├── StorageError            the event log cannot be opened, read or written
+    ├── RuntimeUnavailableError no installed runtime can run any variant of the bundle
+    ├── ModelError              a model does not load, does not run, or fails its golden vectors
+    └── BundleError             a bundle is refused; nothing has been written
+        ├── BundleFormatError   not a bundle: not the canonical archive, or a manifest outside the schema
+        ├── BundleVersionError  a format version, or a minimum SDK version, this SDK does not serve
+        ├── BundlePathError     an entry name that is absolute, escapes, links or is not plain ASCII
+        ├── BundleLimitError    an entry or the whole is larger than the limits allow
+        └── BundleIntegrityError a hash or size differs, or a file is missing or extra
+
+A message is one line that says where, what is wrong, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class NearhandError(Exception):
+    """Root of the SDK's errors.
+
+    Args:
+        problem: what is wrong, with the offending value.
+        place: the file, field or argument it is about.
+        remedy: what the caller can do next.
+    """
+
+    def __init__(self, problem: str, *, place: str = "", remedy: str = "") -> None:
+        self.problem = problem
+        self.place = place
+        self.remedy = remedy
+        head = f"{place}: {problem}" if place else problem
+        super().__init__(f"{head}; {remedy}" if remedy else head)
+
+
+class UsageError(NearhandError):
+    """An argument of the API is wrong."""
+
+
+class EventError(NearhandError):
+    """An event is malformed. ``field`` is the field's path, such as ``properties.seconds``."""
+
+    def __init__(self, field: str, problem: str, *, remedy: str = "") -> None:
+        self.field = field
+        super().__init__(problem, place=f"event field {field!r}", remedy=remedy)
+
+
+class StorageError(NearhandError):
+    """The event log cannot be opened, read or written."""
+
+
+class RuntimeUnavailableError(NearhandError):
+    """No installed runtime can run any variant of the bundle."""
+
+
+class ModelError(NearhandError):
+    """A model does not load, does not run, or fails its golden vectors."""
+
+
+class BundleError(NearhandError):
+    """A bundle is refused; nothing has been written."""
+
+
+class BundleFormatError(BundleError):
+    """Not a bundle: not the canonical archive, or a manifest outside the schema."""
+
+
+class BundleVersionError(BundleError):
+    """A format version, or a minimum SDK version, that this SDK does not serve."""
+
+
+class BundlePathError(BundleError):
+    """An entry name that is absolute, escapes, links, or is not plain ASCII."""
+
+
+class BundleLimitError(BundleError):
+    """An entry, or the whole, is larger than the limits allow."""
+
+
+class BundleIntegrityError(BundleError):
+    """A hash or size differs, or a file is missing or extra."""
