@@ -1,1 +1,28 @@
-"""nearhand"""
+"""Nearhand: personalization that runs on the user's own device.
+
+>>> from nearhand import Event, Personalizer  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from nearhand.config import Config
+from nearhand.errors import BundleError, EventError, NearhandError, UsageError
+from nearhand.events import Event
+from nearhand.explain import Evidence, Explanation
+from nearhand.personalizer import Personalizer, Recommendation, Status
+from nearhand.version import __version__
+
+__all__ = [
+    "BundleError",
+    "Config",
+    "Event",
+    "EventError",
+    "Evidence",
+    "Explanation",
+    "NearhandError",
+    "Personalizer",
+    "Recommendation",
+    "Status",
+    "UsageError",
+    "__version__",
+]

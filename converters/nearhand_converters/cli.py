@@ -1,0 +1,292 @@
+"""``nearhand``: convert, verify, inspect, recommend.
+
+Exit codes: 0 done; 1 the check was made and the answer is no (a budget is broken, golden vectors differ); 2 the input
+or the command line is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nearhand import Config, Event, NearhandError, Personalizer, Recommendation, UsageError, __version__
+from nearhand.bundle import BundleFolder, install_bundle, verify_bundle
+from nearhand.bundle.document import serialize
+from nearhand.bundle.schema import Estimate, Manifest, Precision, RuntimeName
+from nearhand.errors import ModelError
+from nearhand.runtime import installed_runtimes
+from nearhand_converters.data import read_dataset
+from nearhand_converters.errors import BudgetError
+from nearhand_converters.parity import evidence
+from nearhand_converters.pipeline import Conversion, VariantKey, convert
+from nearhand_converters.recipe import Recipe, read_recipe
+from nearhand_converters.sources.factors import read_factors
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+_bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+
+
+@click.group()
+@click.version_option(__version__, prog_name="nearhand")
+def main() -> None:
+    """Compile personalization models into verified bundles that run on the user's own device."""
+
+
+@main.command("convert")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder with the training data: items.csv in the order of the model's rows, and interactions.csv.",
+)
+@click.option("--recipe", type=click.Path(path_type=Path), help="TOML file whose [bundle] table says what to build.")
+@click.option("--target", default="onnx,tflite", show_default=True, help="Runtimes to build for, comma-separated.")
+@click.option("--quantize", default="fp32,int8", show_default=True, help="Precisions to build, comma-separated.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The bundle, or a folder for it.")
+@_json_option
+def convert_command(
+    model: Path, data: Path, recipe: Path | None, target: str, quantize: str, out: Path, as_json: bool
+) -> None:
+    """Compile MODEL, the .npz of an implicit ALS model, into a bundle, and prove that it still ranks as well.
+
+    The last interactions of each user in --data are held out; every variant is measured on them against the model
+    itself. A variant that loses more than the recipe's budget stops the conversion and nothing is written.
+    """
+    with reporting_errors(as_json=as_json), _progress() as progress:
+        targets = _choices(target, get_args(RuntimeName), "--target")
+        precisions = _choices(quantize, get_args(Precision), "--quantize")
+        conversion = convert(
+            read_factors(model),
+            read_dataset(data),
+            read_recipe(recipe) if recipe is not None else Recipe(),
+            out,
+            targets=targets,
+            precisions=precisions,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(_conversion_document(conversion)))
+        return
+    _print_evidence(conversion.manifest, conversion.latency_us)
+    click.echo(f"wrote {conversion.path} ({conversion.path.stat().st_size:,} bytes)")
+
+
+@main.command("verify")
+@_bundle_argument
+@_json_option
+def verify_command(bundle: Path, as_json: bool) -> None:
+    """Check every byte of BUNDLE, then run its golden vectors on each installed runtime."""
+    with reporting_errors(as_json=as_json):
+        manifest = verify_bundle(bundle, sdk_version=__version__)
+        results = _run_golden(bundle, manifest)
+    failed = [name for name, result in results.items() if result not in ("passed", "not run: runtime not installed")]
+    if as_json:
+        document = {"bundle": manifest.name, "version": manifest.version, "valid": True, "golden": results}
+        click.echo(json.dumps(document))
+    else:
+        click.echo(f"{manifest.name} {manifest.version}: every file is as the manifest says")
+        for name, result in results.items():
+            click.echo(f"  golden vectors on {name}: {result}")
+    if failed:
+        sys.exit(1)
+
+
+@main.command("inspect")
+@_bundle_argument
+@_json_option
+def inspect_command(bundle: Path, as_json: bool) -> None:
+    """Show what is in BUNDLE: models, sizes, and the evidence that let it be written."""
+    with reporting_errors(as_json=as_json):
+        manifest = verify_bundle(bundle, sdk_version=__version__)
+    if as_json:
+        click.echo(serialize(manifest).decode(), nl=False)
+        return
+    click.echo(f"{manifest.name} {manifest.version}, format {manifest.format}, licence: {manifest.licence}")
+    click.echo(f"{manifest.items.count:,} items, history window {manifest.policy.window}")
+    _print_evidence(manifest, {})
+    for model in manifest.models:
+        operators = sorted({operator for variant in model.variants for operator in variant.operators})
+        click.echo(f"{model.role} ({model.kind}) needs {', '.join(operators)}")
+    click.echo("made with " + ", ".join(f"{key} {value[:12]}" for key, value in sorted(manifest.provenance.items())))
+
+
+@main.command("recommend")
+@_bundle_argument
+@click.option("--history", default="", help="Item ids, oldest first, comma-separated. Empty: a new user.")
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many items.")
+@click.option("--runtime", type=click.Choice(get_args(RuntimeName)), help="Default: the first that is installed.")
+@click.option("--precision", type=click.Choice(get_args(Precision)), help="Default: the smallest.")
+@_json_option
+def recommend_command(
+    bundle: Path, history: str, k: int, runtime: RuntimeName | None, precision: Precision | None, as_json: bool
+) -> None:
+    """Recommend from BUNDLE for someone with this history, through the same SDK that a phone runs."""
+    with reporting_errors(as_json=as_json), tempfile.TemporaryDirectory() as folder:
+        slot = install_bundle(bundle, Path(folder) / "slots", sdk_version=__version__)
+        item_ids = [item_id.strip() for item_id in history.split(",") if item_id.strip()]
+        titles = _titles(slot, item_ids)
+        event = _history_event(slot.manifest)
+        config = Config(runtime=runtime, precision=precision, durability="process")
+        with Personalizer.open(slot.folder, folder, config=config) as personalizer:
+            for item_id in item_ids:
+                personalizer.record(Event(event, item_id=item_id))
+            recommendations = personalizer.recommend(k)
+            status = personalizer.status()
+    model = {
+        "name": status.bundle,
+        "version": status.bundle_version,
+        "runtime": f"{status.runtime} {status.runtime_version}",
+        "precision": status.precision,
+    }
+    if as_json:
+        items = [{**asdict(item), "model_version": status.bundle_version} for item in recommendations]
+        click.echo(json.dumps({"model": model, "history": item_ids, "recommendations": items}, ensure_ascii=False))
+        return
+    click.echo(f"{model['name']} {model['version']} on {model['runtime']}, {model['precision']}")
+    click.echo("history: " + ("; ".join(titles) if titles else "none yet"))
+    _print_recommendations(recommendations)
+
+
+@contextmanager
+def reporting_errors(*, as_json: bool) -> Iterator[None]:
+    """Turn the product's errors into one line on stderr (and a JSON object on stdout if asked) and an exit code."""
+    try:
+        yield
+    except NearhandError as error:
+        if as_json:
+            content = {"type": type(error).__name__, "problem": error.problem, "place": error.place}
+            click.echo(json.dumps({"error": {**content, "remedy": error.remedy}}))
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1 if isinstance(error, BudgetError | ModelError) else 2)
+
+
+def _choices(text: str, allowed: Sequence[Any], option: str) -> list[Any]:
+    chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    wrong = [part for part in chosen if part not in allowed]
+    if wrong or not chosen:
+        problem = f"{wrong[0]!r} is not a choice" if wrong else "nothing is chosen"
+        raise UsageError(problem, place=option, remedy="use " + ", ".join(allowed))
+    return chosen
+
+
+@contextmanager
+def _progress() -> Iterator[evidence.Progress]:
+    """A progress bar for each stage on stderr, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield report
+
+
+def _conversion_document(conversion: Conversion) -> dict[str, Any]:
+    return {
+        "bundle": str(conversion.path),
+        "bytes": conversion.path.stat().st_size,
+        "measured": str(conversion.measured_path),
+        "evidence": json.loads(serialize(conversion.manifest.evidence)),
+        "latency_us": {"/".join(key): value for key, value in conversion.latency_us.items()},
+    }
+
+
+def _print_evidence(manifest: Manifest, latency_us: Mapping[VariantKey, float]) -> None:
+    shown = manifest.evidence
+    fp32 = {variant.runtime: variant.bytes for variant in shown.variants if variant.precision == "fp32"}
+    table = Table("variant", "bytes", "of fp32", "NDCG@10", "change against the source", "top-10 overlap")
+    if latency_us:
+        table.add_column("latency")
+    for variant in shown.variants:
+        whole = fp32.get(variant.runtime)
+        row = [
+            f"{variant.runtime} {variant.precision}",
+            f"{variant.bytes:,}",
+            f"{variant.bytes / whole:.1%}" if whole else "",
+            _estimate(variant.ndcg_at_10, "{:.4f}"),
+            _estimate(variant.ndcg_change, "{:+.2%}"),
+            f"{variant.top10_overlap:.4f}",
+        ]
+        if latency_us:
+            row.append(f"{latency_us[variant.runtime, variant.precision]:.0f} µs")
+        table.add_row(*row)
+    click.echo(f"data: {shown.data}")
+    click.echo(
+        f"source model on {shown.users:,} held-out users: NDCG@10 {_estimate(shown.source_ndcg_at_10, '{:.4f}')}, "
+        f"Recall@50 {_estimate(shown.source_recall_at_50, '{:.4f}')}; "
+        f"popularity: NDCG@10 {shown.popularity_ndcg_at_10.value:.4f}"
+    )
+    Console(width=120).print(table)
+    for name, reason in shown.dropped.items():
+        click.echo(f"dropped {name}: {reason}")
+
+
+def _estimate(estimate: Estimate, form: str) -> str:
+    value, low, high = (form.format(number) for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _run_golden(bundle: Path, manifest: Manifest) -> dict[str, str]:
+    """Variant → ``passed``, why it was not run, or how it failed."""
+    results: dict[str, str] = {}
+    available = installed_runtimes()
+    with tempfile.TemporaryDirectory() as folder:
+        slot = install_bundle(bundle, Path(folder) / "slots", sdk_version=__version__)
+        for variant in manifest.model("encoder").variants:
+            name = f"{variant.runtime}/{variant.precision}"
+            if variant.runtime not in available:
+                results[name] = "not run: runtime not installed"
+                continue
+            config = Config(runtime=variant.runtime, precision=variant.precision, durability="process")
+            try:
+                Personalizer.open(slot.folder, folder, config=config).close()
+                results[name] = "passed"
+            except NearhandError as error:
+                results[name] = str(error)
+    return results
+
+
+def _titles(slot: BundleFolder, item_ids: Sequence[str]) -> list[str]:
+    items = slot.items()
+    rows = {item_id: row for row, item_id in enumerate(items.item_ids)}
+    for item_id in item_ids:
+        if item_id not in rows:
+            raise UsageError(
+                f"item {item_id!r} is not in the catalogue of {slot.manifest.name} {slot.manifest.version}",
+                place="--history",
+                remedy=f"use ids such as {items.item_ids[0]}",
+            )
+    return [items.titles[rows[item_id]] for item_id in item_ids]
+
+
+def _history_event(manifest: Manifest) -> str:
+    """The event type that stands for one plain interaction: viewing, where the policy knows it."""
+    confidences = manifest.policy.confidences
+    positive = [event for event, confidence in confidences.items() if confidence > 0]
+    if not positive:
+        raise UsageError("no event type has a positive confidence", place="policy", remedy="correct the recipe")
+    return "item_viewed" if "item_viewed" in positive else positive[0]
+
+
+def _print_recommendations(recommendations: Sequence[Recommendation]) -> None:
+    table = Table("", "item", "title", "score", "why", "source")
+    for item in recommendations:
+        row = (str(item.position + 1), item.item_id, item.title, f"{item.score:.4f}")
+        table.add_row(*row, item.explanation.text, item.source)
+    Console(width=150).print(table)

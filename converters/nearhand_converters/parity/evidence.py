@@ -1,0 +1,204 @@
+"""Evidence: every variant beside the source model on the same held-out users, and the budget it must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand.bundle.schema import Budget, Evidence, Precision, RuntimeName, SliceEvidence, VariantEvidence
+from nearhand.retrieval import Retriever, padded
+from nearhand_converters.errors import BudgetError, DataError
+from nearhand_converters.graph.fold_in import fold_in_exact
+from nearhand_converters.parity.holdout import HeldOutUser
+from nearhand_converters.parity.ranking import (
+    Bootstrap,
+    Ranking,
+    concentrated,
+    decimal,
+    ndcg_at,
+    overlap_at,
+    recall_at,
+)
+from nearhand_converters.parity.source import SourceModel, top_rows
+
+DEPTH = 50
+"""How deep every ranking goes: the largest cut-off of the metrics."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class RankedUsers:
+    """The rankings of one model for all users, with their metrics float64 [users].
+
+    Attributes:
+        ndcg_head, ndcg_tail: NDCG@10 against the targets that are head or tail items only; NaN where there is none.
+    """
+
+    rankings: Sequence[Ranking]
+    ndcg: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    ndcg_head: NDArray[np.float64]
+    ndcg_tail: NDArray[np.float64]
+
+
+class Evaluation:
+    """Held-out users, the source model's rankings for them, and the measurement of variants against it."""
+
+    def __init__(
+        self,
+        source: SourceModel,
+        users: Sequence[HeldOutUser],
+        popularity: Sequence[int],
+        *,
+        bootstrap_samples: int,
+        progress: Progress,
+    ) -> None:
+        """
+        Raises:
+            DataError: there are fewer than two held-out users, so no interval can be computed.
+        """
+        if len(users) < 2:
+            raise DataError(
+                f"{len(users)} users have interactions to hold out",
+                place="evaluation",
+                remedy="give data in which users have at least 5 positive interactions",
+            )
+        self._users = users
+        self._head = concentrated(popularity)
+        self._samples = bootstrap_samples
+        self._bootstrap = Bootstrap(len(users), bootstrap_samples)
+        self._progress = progress
+        lengths = np.array([len(user.all_rows) for user in users])
+        self._short = lengths <= np.median(lengths)
+        counts = np.asarray(popularity, np.float64)
+        self._source = self._ranked("source model", lambda u: source.scores(u.rows, u.confidences))
+        self._whole = self._ranked(
+            "source model, whole histories", lambda u: source.scores(u.all_rows, u.all_confidences)
+        )
+        self._popular = self._ranked("popularity", lambda _: counts)
+
+    def measure(
+        self, runtime: RuntimeName, precision: Precision, size: int, retriever: Retriever, table: NDArray[np.float32]
+    ) -> VariantEvidence:
+        """Run one variant for every user.
+
+        Args:
+            size: bytes of its encoder and index.
+            table: the variant's own (de-quantized) item rows, for the error of its arithmetic.
+        """
+        rankings, worst = [], 0.0
+        for done, user in enumerate(self._users):
+            self._progress(f"{runtime}/{precision}", done, len(self._users))
+            encoded = retriever.encode(*padded(user.rows, user.confidences, retriever.window))
+            found = retriever.retrieve(encoded.vector, exclude=_excluded(user), k=DEPTH)
+            rankings.append(found.rows[:DEPTH])
+            exact = fold_in_exact(table, user.rows, user.confidences)
+            size_of_exact = float(np.linalg.norm(exact))
+            if size_of_exact > 0:
+                worst = max(worst, float(np.linalg.norm(encoded.vector[0] - exact)) / size_of_exact)
+        self._progress(f"{runtime}/{precision}", len(self._users), len(self._users))
+        ranked, source, bootstrap = self._metrics(rankings), self._source, self._bootstrap
+        overlaps = [overlap_at(10, mine, theirs) for mine, theirs in zip(rankings, source.rankings, strict=True)]
+        return VariantEvidence(
+            runtime=runtime,
+            precision=precision,
+            bytes=size,
+            ndcg_at_10=bootstrap.mean(ranked.ndcg),
+            recall_at_50=bootstrap.mean(ranked.recall),
+            ndcg_change=bootstrap.relative_change(ranked.ndcg, source.ndcg),
+            recall_change=bootstrap.relative_change(ranked.recall, source.recall),
+            top10_overlap=decimal(float(np.mean(overlaps))),
+            user_vector_error=decimal(worst, 9),
+            slices=(
+                self._slice("short histories", ranked.ndcg, source.ndcg, self._short),
+                self._slice("long histories", ranked.ndcg, source.ndcg, ~self._short),
+                self._slice("head items", ranked.ndcg_head, source.ndcg_head),
+                self._slice("tail items", ranked.ndcg_tail, source.ndcg_tail),
+            ),
+        )
+
+    def evidence(
+        self, data: str, budget: Budget, variants: Sequence[VariantEvidence], dropped: Mapping[str, str]
+    ) -> Evidence:
+        """The whole evidence, as it stands in the manifest."""
+        source, bootstrap = self._source, self._bootstrap
+        return Evidence(
+            data=data,
+            users=len(self._users),
+            bootstrap_samples=self._samples,
+            budget=budget,
+            source_ndcg_at_10=bootstrap.mean(source.ndcg),
+            source_recall_at_50=bootstrap.mean(source.recall),
+            window_ndcg_change=bootstrap.relative_change(source.ndcg, self._whole.ndcg),
+            popularity_ndcg_at_10=bootstrap.mean(self._popular.ndcg),
+            variants=tuple(variants),
+            dropped=dict(dropped),
+        )
+
+    def _ranked(self, stage: str, scores: Callable[[HeldOutUser], NDArray[np.float64]]) -> RankedUsers:
+        rankings = []
+        for done, user in enumerate(self._users):
+            self._progress(stage, done, len(self._users))
+            rankings.append(top_rows(scores(user), _excluded(user), DEPTH))
+        self._progress(stage, len(self._users), len(self._users))
+        return self._metrics(rankings)
+
+    def _metrics(self, rankings: Sequence[Ranking]) -> RankedUsers:
+        pairs = [(ranking, user.targets) for ranking, user in zip(rankings, self._users, strict=True)]
+        head = [(ranking, targets[self._head[targets]]) for ranking, targets in pairs]
+        tail = [(ranking, targets[~self._head[targets]]) for ranking, targets in pairs]
+
+        def ndcg(some: list[tuple[Ranking, NDArray[np.int32]]]) -> NDArray[np.float64]:
+            return np.array([ndcg_at(10, ranking, targets) if len(targets) else np.nan for ranking, targets in some])
+
+        recall = np.array([recall_at(DEPTH, ranking, targets) for ranking, targets in pairs])
+        return RankedUsers(rankings, ndcg(pairs), recall, ndcg(head), ndcg(tail))
+
+    def _slice(
+        self,
+        name: str,
+        metric: NDArray[np.float64],
+        reference: NDArray[np.float64],
+        among: NDArray[np.bool_] | None = None,
+    ) -> SliceEvidence:
+        chosen = ~np.isnan(metric) if among is None else among
+        change = self._bootstrap.relative_change(np.nan_to_num(metric), np.nan_to_num(reference), chosen)
+        return SliceEvidence(name, int(chosen.sum()), change)
+
+
+def check_budget(budget: Budget, variants: Sequence[VariantEvidence]) -> None:
+    """Refuse variants that lose more than the budget allows.
+
+    Raises:
+        BudgetError: names every variant and quantity that is over, and by how much.
+    """
+    faults = []
+    for variant in variants:
+        name = f"{variant.runtime}/{variant.precision}"
+        for what, low, bound in (
+            ("relative change of NDCG@10", variant.ndcg_change.low, budget.ndcg_change),
+            ("relative change of Recall@50", variant.recall_change.low, budget.recall_change),
+        ):
+            if low < bound:
+                faults.append(f"{name}: the lower bound of the {what} is {low}, below {bound}")
+        if variant.top10_overlap < budget.top10_overlap:
+            faults.append(f"{name}: top-10 overlap {variant.top10_overlap} is below {budget.top10_overlap}")
+        if variant.user_vector_error > budget.user_vector_error:
+            faults.append(
+                f"{name}: user vectors are off by {variant.user_vector_error}, over {budget.user_vector_error}"
+            )
+    if faults:
+        raise BudgetError(
+            "; ".join(faults),
+            place="evidence",
+            remedy="nothing was written; leave that variant out (--target, --quantize) or change [bundle.budget]",
+        )
+
+
+def _excluded(user: HeldOutUser) -> set[int]:
+    return {*user.seen, *user.rows.tolist()}

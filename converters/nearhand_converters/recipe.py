@@ -1,0 +1,161 @@
+"""The recipe: everything the engineer decides about a bundle, as one TOML file or its defaults."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from nearhand.bundle.schema import Budget, Policy
+from nearhand_converters.errors import DataError
+
+_STRENGTHS = {
+    "item_viewed": 1.0,
+    "item_clicked": 0.5,
+    "item_saved": 1.5,
+    "item_liked": 2.0,
+    "item_purchased": 2.0,
+    "item_disliked": -1.5,
+}
+_VERBS = {
+    "item_viewed": "viewed",
+    "item_clicked": "looked at",
+    "item_saved": "saved",
+    "item_liked": "liked",
+    "item_purchased": "bought",
+    "item_disliked": "disliked",
+}
+_SEEN = ("item_disliked", "item_liked", "item_purchased", "item_viewed", "recommendation_dismissed")
+
+
+@dataclass(frozen=True)
+class HistoryRecipe:
+    """How events become the encoder's history.
+
+    Attributes:
+        window: length of the encoder's history input.
+        strengths: event type → how many interactions of the training data one such event counts for; times the
+            model's alpha it is the event's confidence. Negative for a dislike; 0 leaves the type out.
+        strength_cap: the largest magnitude of an item's summed strength.
+        verbs: event type → past-tense verb of explanations.
+        seen: event types after which an item is not recommended again.
+    """
+
+    window: int = 256
+    strengths: Mapping[str, float] = field(default_factory=lambda: dict(_STRENGTHS))
+    strength_cap: float = 5.0
+    verbs: Mapping[str, str] = field(default_factory=lambda: dict(_VERBS))
+    seen: tuple[str, ...] = _SEEN
+
+
+@dataclass(frozen=True)
+class BudgetRecipe:
+    """What a variant may lose against the source model; see :class:`nearhand.bundle.schema.Budget`."""
+
+    ndcg_change: float = -0.02
+    recall_change: float = -0.02
+    top10_overlap: float = 0.97
+    user_vector_error: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to build.
+
+    Attributes:
+        minimum_rating: interactions rated at least this are positive; where the data has no ratings all are.
+        interaction_event: the event type that an interaction of the training data corresponds to.
+        candidates: how many candidates the device retrieves beyond those it filters out; at least 100.
+        bootstrap_samples: resamples of the users for the intervals.
+        golden_cases: histories whose lists every device must reproduce.
+    """
+
+    name: str = "model"
+    version: str = "1.0.0"
+    licence: str = "unstated"
+    minimum_rating: float | None = None
+    interaction_event: str = "item_viewed"
+    candidates: int = 100
+    bootstrap_samples: int = 2000
+    golden_cases: int = 16
+    history: HistoryRecipe = field(default_factory=HistoryRecipe)
+    budget: BudgetRecipe = field(default_factory=BudgetRecipe)
+
+    def __post_init__(self) -> None:
+        if self.candidates < 100:
+            raise ValueError("candidates must be at least 100: integer scores alone do not order a shorter list")
+        if self.history.strengths.get(self.interaction_event) != 1.0:
+            raise ValueError(f"interaction_event {self.interaction_event!r} does not have the strength 1.0")
+        if missing := sorted(set(self.history.strengths) - set(self.history.verbs)):
+            raise ValueError(f"event type {missing[0]!r} has a strength but no verb")
+
+    def policy(self, alpha: float) -> Policy:
+        """The device's policy for a model trained with ``alpha``."""
+        return Policy(
+            window=self.history.window,
+            confidences={
+                event: _decimal(strength * alpha)
+                for event, strength in sorted(self.history.strengths.items())
+                if strength != 0
+            },
+            confidence_cap=_decimal(self.history.strength_cap * alpha),
+            seen=tuple(sorted(self.history.seen)),
+            candidates=self.candidates,
+            verbs=dict(self.history.verbs),
+        )
+
+    def budgets(self) -> Budget:
+        """The budget as it stands in the manifest."""
+        return Budget(**{f.name: _decimal(getattr(self.budget, f.name)) for f in fields(self.budget)})
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The ``[bundle]`` table of a recipe file; other tables (how the model is trained) are not ours to read.
+
+    Raises:
+        DataError: the file is missing, is not TOML, or has an unknown key or a value of the wrong type.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"cannot be read ({error})", place=path.name, remedy="give a TOML file") from error
+    recipe: Recipe = _build(Recipe(), document.get("bundle", {}), f"{path.name}: bundle")
+    return recipe
+
+
+def _build(default: Any, table: Mapping[str, Any], place: str) -> Any:
+    """``default`` with the values of ``table``: its keys must be fields, its values of the fields' types."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        known = sorted(f.name for f in fields(default))
+        if key not in known:
+            raise DataError(f"{key!r} is not a key", place=place, remedy="use one of " + ", ".join(known))
+        values[key] = _value(getattr(default, key), value, f"{place}.{key}")
+    try:
+        return replace(default, **values)
+    except ValueError as error:
+        raise DataError(str(error), place=place, remedy="correct the recipe") from error
+
+
+def _value(current: Any, value: Any, place: str) -> Any:
+    """``value`` in place of ``current``. A table is merged into its default, so a recipe says only what differs."""
+    if isinstance(current, HistoryRecipe | BudgetRecipe) and isinstance(value, dict):
+        return _build(current, value, place)
+    if isinstance(current, dict) and isinstance(value, dict):
+        sample = next(iter(current.values()))
+        return {**current, **{key: _value(current.get(key, sample), v, f"{place}.{key}") for key, v in value.items()}}
+    if isinstance(current, tuple) and isinstance(value, list):
+        return tuple(_value("", item, f"{place}[{i}]") for i, item in enumerate(value))
+    number = current is None or isinstance(current, float)  # the one optional setting, minimum_rating, is a number
+    if isinstance(value, bool) or not isinstance(value, (float, int) if number else type(current)):
+        noun = "number" if number else type(current).__name__
+        raise DataError(f"is {value!r}", place=place, remedy=f"give a {noun}")
+    return value
+
+
+def _decimal(value: float) -> Decimal:
+    """A float as the decimal that prints it; exact for what people write in recipes."""
+    return Decimal(repr(round(value, 9))).normalize() + 0

@@ -1,0 +1,1 @@
+"""Trained models as their libraries save them, one module for each kind."""

@@ -1,0 +1,1 @@
+"""Artifacts written from the intermediate ONNX graph, one module for each target."""

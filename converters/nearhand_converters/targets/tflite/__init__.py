@@ -1,0 +1,1 @@
+"""TFLite flatbuffers written directly from ONNX graphs, without TensorFlow."""

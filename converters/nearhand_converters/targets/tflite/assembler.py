@@ -1,0 +1,145 @@
+"""Assembles a TFLite flatbuffer: tensors, constant buffers and operators with the versions that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+_TYPES = {"float32": "FLOAT32", "int32": "INT32", "int8": "INT8", "uint8": "UINT8"}
+
+_VERSIONS = {
+    ("BATCH_MATMUL", "int8"): 2,
+    ("CAST", "int8"): 3,
+    ("GATHER", "int8"): 2,
+    ("TRANSPOSE", "int8"): 2,
+}
+"""Operator versions above 1, by operator and the 8-bit type it reads or writes. Stamping them honestly lets a runtime
+that is too old refuse the model instead of computing garbage. They are those of TensorFlow's own versioning rules."""
+
+FILE_IDENTIFIER = b"TFL3"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the model. A dimension of -1 is decided at run time."""
+
+    index: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Assembler:
+    """Collects one subgraph and serializes it; the same calls give the same bytes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._tensors: list[Any] = []
+        self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 is, by convention, the empty one
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[str, int], int] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
+
+    def tensor(self, dtype: str, shape: Sequence[int], buffer: int = 0) -> Value:
+        """A new tensor; without a buffer its values are made at run time."""
+        tensor = schema.TensorT()
+        tensor.name = f"t{len(self._tensors)}"
+        tensor.type = getattr(schema.TensorType, _TYPES[dtype])
+        tensor.shape = [max(dimension, 1) for dimension in shape]
+        if any(dimension < 0 for dimension in shape):
+            tensor.shapeSignature = list(shape)
+        tensor.buffer = buffer
+        tensor.hasRank = True
+        self._tensors.append(tensor)
+        return Value(len(self._tensors) - 1, dtype, tuple(shape))
+
+    def constant(self, array: NDArray[Any]) -> Value:
+        """A constant tensor; equal constants are one."""
+        data = np.ascontiguousarray(array)
+        key = (data.dtype.name, data.shape, data.tobytes())
+        if key not in self._constants:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(key[2], np.uint8)
+            self._buffers.append(buffer)
+            self._constants[key] = self.tensor(key[0], data.shape, len(self._buffers) - 1)
+        return self._constants[key]
+
+    def add(
+        self, operator: str, inputs: Sequence[Value], *outputs: Value, options: str | None = None, **settings: object
+    ) -> None:
+        """Append ``operator``, such as ``GATHER``, with its options table, such as ``GatherOptions``."""
+        types = {value.dtype for value in (*inputs, *outputs)}
+        version = max(_VERSIONS.get((operator, dtype), 1) for dtype in types)
+        op = schema.OperatorT()
+        op.opcodeIndex = self._codes.setdefault((operator, version), len(self._codes))
+        op.inputs = [value.index for value in inputs]
+        op.outputs = [value.index for value in outputs]
+        if options is not None:
+            op.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            op.builtinOptions = getattr(schema, f"{options}T")()
+            for name, setting in settings.items():
+                setattr(op.builtinOptions, name, setting)
+        self._operators.append(op)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The highest version used of each operator."""
+        versions: dict[str, int] = {}
+        for operator, version in sorted(self._codes):
+            versions[operator] = max(version, versions.get(operator, 1))
+        return versions
+
+    def serialize(self, inputs: Mapping[str, Value], outputs: Mapping[str, Value]) -> bytes:
+        """The finished file; inputs and outputs get their names, and a signature that lists them."""
+        signature = schema.SignatureDefT()
+        signature.signatureKey = "serving_default"
+        signature.subgraphIndex = 0
+        signature.inputs, signature.outputs = ([self._named(n, v) for n, v in m.items()] for m in (inputs, outputs))
+        graph = schema.SubGraphT()
+        graph.name = self._name
+        graph.tensors = self._tensors
+        graph.operators = self._operators
+        graph.inputs = [value.index for value in inputs.values()]
+        graph.outputs = [value.index for value in outputs.values()]
+        model = schema.ModelT()
+        model.version = 3
+        model.description = "nearhand"
+        model.operatorCodes = [self._code(operator, version) for operator, version in self._codes]
+        model.subgraphs = [graph]
+        model.buffers = self._buffers
+        model.signatureDefs = [signature]
+        builder = _AlignedBuilder(1024)
+        builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _named(self, name: str, value: Value) -> Any:
+        self._tensors[value.index].name = name
+        entry = schema.TensorMapT()
+        entry.name = name
+        entry.tensorIndex = value.index
+        return entry
+
+    @staticmethod
+    def _code(operator: str, version: int) -> Any:
+        number = getattr(schema.BuiltinOperator, operator)
+        code = schema.OperatorCodeT()
+        code.builtinCode = number
+        code.deprecatedBuiltinCode = min(number, 127)  # readers of before 2020 look here
+        code.version = version
+        return code
+
+
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Constant data starts at a multiple of 16 bytes, as the schema asks and the generated packer forgets."""
+
+    def CreateNumpyVector(self, x: NDArray[np.uint8]) -> int:  # noqa: N802 - overrides a method of flatbuffers
+        self.StartVector(1, x.size, 16)
+        self.head -= x.size
+        self.Bytes[self.head : self.head + x.size] = x.tobytes()
+        self.vectorNumElems = x.size
+        return int(self.EndVector())

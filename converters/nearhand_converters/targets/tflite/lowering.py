@@ -1,0 +1,224 @@
+"""ONNX → TFLite, one function for each ONNX operator of a closed list. Anything else is refused by name.
+
+TFLite counts and indexes with int32, so int64 values of the ONNX graph are int32 here and casts between them vanish.
+A constant that is the right side of a matrix product is stored transposed: rows are items, as TFLite's kernels want
+them, and whoever else reads that constant (the look-up of candidate rows) reads the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from nearhand_converters.errors import UnsupportedOperatorError
+from nearhand_converters.targets.tflite.assembler import Assembler, Value
+
+_DTYPES = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int32",
+    TensorProto.INT8: "int8",
+    TensorProto.UINT8: "uint8",
+}
+
+
+def lower(model: onnx.ModelProto) -> tuple[bytes, dict[str, int]]:
+    """The TFLite file of an ONNX graph, and the version of each TFLite operator in it.
+
+    Raises:
+        UnsupportedOperatorError: an operator, or a use of it, that is not on the list; names the node.
+    """
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    return _Lowering(graph).run()
+
+
+class _Lowering:
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.graph = graph
+        self.out = Assembler(graph.name)
+        self.constants: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+        self.values: dict[str, Value] = {}
+        self.infos = {info.name: info for info in (*graph.input, *graph.value_info, *graph.output)}
+        self.transposed = {
+            node.input[1]
+            for node in graph.node
+            if node.op_type in ("MatMul", "MatMulInteger") and node.input[1] in self.constants
+        }
+
+    def run(self) -> tuple[bytes, dict[str, int]]:
+        inputs = {value.name: self.new(value.name) for value in self.graph.input}
+        self.values.update(inputs)
+        for node in self.graph.node:
+            lowering = OPERATORS.get(node.op_type)
+            if lowering is None:
+                raise UnsupportedOperatorError(
+                    f"operator {node.op_type} has no TFLite form",
+                    place=f"node {node.output[0]} of graph {self.graph.name}",
+                    remedy="use --target onnx, or build the model from " + ", ".join(sorted(OPERATORS)),
+                )
+            lowering(self, node)
+        outputs = {value.name: self.values[value.name] for value in self.graph.output}
+        return self.out.serialize(inputs, outputs), self.out.versions
+
+    def value(self, name: str) -> Value:
+        """The TFLite tensor of an ONNX value; a constant becomes one where it is first read."""
+        if name not in self.values:
+            array = self.constants[name]
+            if array.dtype == np.int64:
+                array = array.astype(np.int32)
+            self.values[name] = self.out.constant(array.T if name in self.transposed else array)
+        return self.values[name]
+
+    def new(self, name: str) -> Value:
+        """A fresh TFLite tensor with the type and shape that ONNX inferred for ``name``."""
+        tensor = self.infos[name].type.tensor_type
+        shape = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
+        return self.out.tensor(_DTYPES[tensor.elem_type], shape)
+
+    def result(self, node: onnx.NodeProto, index: int = 0) -> Value:
+        """The tensor of a node's output."""
+        name = node.output[index]
+        self.values[name] = self.new(name)
+        return self.values[name]
+
+    def refuse(self, node: onnx.NodeProto, reason: str) -> UnsupportedOperatorError:
+        return UnsupportedOperatorError(
+            f"operator {node.op_type}: {reason}",
+            place=f"node {node.output[0]} of graph {self.graph.name}",
+            remedy="use --target onnx for this model",
+        )
+
+
+Lowering = Callable[[_Lowering, onnx.NodeProto], None]
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def _elementwise(operator: str, options: str | None) -> Lowering:
+    """An operator that takes the same inputs in the same order and broadcasts alike."""
+
+    def lowering(x: _Lowering, node: onnx.NodeProto) -> None:
+        x.out.add(operator, [x.value(name) for name in node.input], x.result(node), options=options)
+
+    return lowering
+
+
+def _cast(x: _Lowering, node: onnx.NodeProto) -> None:
+    source = x.value(node.input[0])
+    if _DTYPES[_attribute(node, "to", 0)] == source.dtype:
+        x.values[node.output[0]] = source
+    else:
+        x.out.add("CAST", [source], x.result(node), options="CastOptions")
+
+
+def _gather(x: _Lowering, node: onnx.NodeProto) -> None:
+    table, rows = x.value(node.input[0]), x.value(node.input[1])
+    axis = _attribute(node, "axis", 0)
+    result = x.result(node)
+    if node.input[0] not in x.transposed:
+        x.out.add("GATHER", [table, rows], result, options="GatherOptions", axis=axis)
+        return
+    if axis != 1 or len(rows.shape) != 1:
+        raise x.refuse(node, "a table that is also multiplied can only be read by column, with a list of columns")
+    gathered = x.out.tensor(result.dtype, result.shape[::-1])
+    x.out.add("GATHER", [table, rows], gathered, options="GatherOptions", axis=0)
+    x.out.add("TRANSPOSE", [gathered, x.out.constant(np.array([1, 0], np.int32))], result, options="TransposeOptions")
+
+
+def _transpose(x: _Lowering, node: onnx.NodeProto) -> None:
+    permutation = x.out.constant(np.array(_attribute(node, "perm", None), np.int32))
+    x.out.add("TRANSPOSE", [x.value(node.input[0]), permutation], x.result(node), options="TransposeOptions")
+
+
+def _reshape(x: _Lowering, node: onnx.NodeProto) -> None:
+    shape = x.constants[node.input[1]].astype(np.int32)
+    inputs = [x.value(node.input[0]), x.value(node.input[1])]
+    x.out.add("RESHAPE", inputs, x.result(node), options="ReshapeOptions", newShape=shape.tolist())
+
+
+def _matmul(x: _Lowering, node: onnx.NodeProto) -> None:
+    left, right = x.value(node.input[0]), x.value(node.input[1])
+    transposed = node.input[1] in x.transposed
+    x.out.add("BATCH_MATMUL", [left, right], x.result(node), options="BatchMatMulOptions", adjY=transposed)
+
+
+def _matmul_integer(x: _Lowering, node: onnx.NodeProto) -> None:
+    """u8 activations around a zero point become s8 around zero: TFLite multiplies int8 by int8 into int32."""
+    if node.input[1] not in x.transposed or len(node.input) != 3:
+        raise x.refuse(node, "needs a constant right side and a zero point of the left")
+    activation = x.value(node.input[0])
+    wide, centred = (x.out.tensor("int32", activation.shape) for _ in range(2))
+    narrow = x.out.tensor("int8", activation.shape)
+    zero_point = x.out.constant(x.constants[node.input[2]].astype(np.int32))
+    x.out.add("CAST", [activation], wide, options="CastOptions")
+    x.out.add("SUB", [wide, zero_point], centred, options="SubOptions")
+    x.out.add("CAST", [centred], narrow, options="CastOptions")
+    x.out.add("BATCH_MATMUL", [narrow, x.value(node.input[1])], x.result(node), options="BatchMatMulOptions", adjY=True)
+
+
+def _gemm(x: _Lowering, node: onnx.NodeProto) -> None:
+    if _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "beta", 1.0) != 1.0:
+        raise x.refuse(node, "only alpha = beta = 1 is written")
+    left, right = x.value(node.input[0]), x.value(node.input[1])
+    transposes = {
+        "adjX": bool(_attribute(node, "transA", 0)),
+        "adjY": bool(_attribute(node, "transB", 0)) != (node.input[1] in x.transposed),
+    }
+    result = x.result(node)
+    product = x.out.tensor(result.dtype, result.shape) if len(node.input) == 3 else result
+    if left.shape == (1, 1):  # a scalar times a row: no matrix product needed
+        x.out.add("MUL", [left, right], product, options="MulOptions")
+    else:
+        x.out.add("BATCH_MATMUL", [left, right], product, options="BatchMatMulOptions", **transposes)
+    if len(node.input) == 3:
+        x.out.add("ADD", [x.value(node.input[2]), product], result, options="AddOptions")
+
+
+def _top_k(x: _Lowering, node: onnx.NodeProto) -> None:
+    """Largest first, of equals the lower index first: the same in both formats."""
+    source = x.value(node.input[0])
+    if _attribute(node, "axis", -1) not in (-1, len(source.shape) - 1) or not _attribute(node, "largest", 1):
+        raise x.refuse(node, "only the largest along the last axis")
+    outputs = [x.result(node, i) for i in range(2)]
+    x.out.add("TOPK_V2", [source, x.value(node.input[1])], *outputs, options="TopKV2Options")
+
+
+def _reduce_max(x: _Lowering, node: onnx.NodeProto) -> None:
+    source = x.value(node.input[0])
+    axes = _attribute(node, "axes", list(range(len(source.shape))))
+    x.out.add(
+        "REDUCE_MAX",
+        [source, x.out.constant(np.array(axes, np.int32))],
+        x.result(node),
+        options="ReducerOptions",
+        keepDims=bool(_attribute(node, "keepdims", 1)),
+    )
+
+
+OPERATORS: dict[str, Lowering] = {
+    "Abs": _elementwise("ABS", "AbsOptions"),
+    "Add": _elementwise("ADD", "AddOptions"),
+    "Cast": _cast,
+    "Div": _elementwise("DIV", "DivOptions"),
+    "Gather": _gather,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "MatMulInteger": _matmul_integer,
+    "Max": _elementwise("MAXIMUM", "MaximumMinimumOptions"),
+    "Min": _elementwise("MINIMUM", "MaximumMinimumOptions"),
+    "Mul": _elementwise("MUL", "MulOptions"),
+    "ReduceMax": _reduce_max,
+    "Relu": _elementwise("RELU", None),
+    "Reshape": _reshape,
+    "Round": _elementwise("ROUND", None),
+    "Sub": _elementwise("SUB", "SubOptions"),
+    "TopK": _top_k,
+    "Transpose": _transpose,
+}

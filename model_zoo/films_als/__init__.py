@@ -1,0 +1,1 @@
+"""Implicit ALS on films."""

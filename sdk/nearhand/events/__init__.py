@@ -1,0 +1,6 @@
+"""Events: what the app says happened, and the log that keeps it."""
+
+from nearhand.events.event import EVENT_TYPES, JSON, Event, RecordedEvent, Scalar, validate
+from nearhand.events.log import EventLog
+
+__all__ = ["EVENT_TYPES", "JSON", "Event", "EventLog", "RecordedEvent", "Scalar", "validate"]

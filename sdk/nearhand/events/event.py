@@ -1,0 +1,296 @@
+"""What an event is: the words the app may say, and the fact that is kept."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import reprlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import TypeAlias
+
+from nearhand.errors import EventError
+
+Scalar: TypeAlias = str | int | float | bool | None
+JSON: TypeAlias = "Scalar | Sequence[JSON] | Mapping[str, JSON]"
+
+#: The types every bundle understands, and whether each needs an ``item_id``.
+EVENT_TYPES: Mapping[str, bool] = MappingProxyType(
+    {
+        "item_viewed": True,
+        "item_clicked": True,
+        "item_liked": True,
+        "item_disliked": True,
+        "item_saved": True,
+        "item_purchased": True,
+        "impression": True,
+        "recommendation_dismissed": True,
+        "search": False,
+        "session_started": False,
+        "session_ended": False,
+        "scrolled": False,
+        "navigated": False,
+        "notification_opened": False,
+    }
+)
+
+MAX_EVENT_BYTES = 32_000
+MAX_ID_CHARACTERS = 256
+MAX_KEY_CHARACTERS = 64
+MAX_LEVELS = 4
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_END_MS = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_UNFIT_FOR_AN_ID = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def json_text(value: JSON) -> str:
+    """``value`` as the one JSON text that is stored for it: sorted keys, no spaces, characters as themselves."""
+    return _ENCODER.encode(value)
+
+
+@dataclass(frozen=True, init=False)
+class Event:
+    """What the app says happened. Every field is checked, and copied, when it is made.
+
+    Args:
+        event: the type: one of :data:`EVENT_TYPES`, or one that the bundle declares.
+        item_id: the item it is about. Identifiers are 1 to 256 characters, none of them a control character.
+        timestamp: when it happened: milliseconds since the Unix epoch, UTC, in 1970 to 2199, or a datetime with a time
+            zone, which is turned into that (a part of a millisecond is cut off). None: when it is recorded.
+        user: an identifier for the app's own use. It never leaves the device.
+        context: the situation (device, locale): names with a text, a number, true, false or None.
+        properties: what is particular to this event: JSON values, at most 4 levels, ``properties`` being the first.
+            Names here and in ``context`` have 1 to 64 characters, integers fit in 64 bits, numbers are finite.
+        recommendation_id: the recommendation that caused it.
+        event_id: the app's own identifier, if it has one: recording it twice keeps one. None: made when recorded.
+
+    Raises:
+        EventError: a field is malformed, or the event is more than 32,000 bytes as UTF-8 JSON.
+    """
+
+    event: str
+    item_id: str | None
+    timestamp: int | None
+    user: str | None
+    context: Mapping[str, Scalar] = field(hash=False)
+    properties: Mapping[str, JSON] = field(hash=False)
+    recommendation_id: str | None
+    event_id: str | None
+
+    # Written out because the constructor takes more (a datetime, None for a mapping) than the fields hold.
+    def __init__(
+        self,
+        event: str,
+        item_id: str | None = None,
+        *,
+        timestamp: int | datetime | None = None,
+        user: str | None = None,
+        context: Mapping[str, Scalar] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        recommendation_id: str | None = None,
+        event_id: str | None = None,
+    ) -> None:
+        fields = {
+            "event": _id("event", event),
+            "item_id": _optional_id("item_id", item_id),
+            "timestamp": None if timestamp is None else _milliseconds(timestamp),
+            "user": _optional_id("user", user),
+            "context": _plain_mapping("context", context, levels=1),
+            "properties": _plain_mapping("properties", properties, levels=MAX_LEVELS),
+            "recommendation_id": _optional_id("recommendation_id", recommendation_id),
+            "event_id": _optional_id("event_id", event_id),
+        }
+        size = len(json_text(fields).encode())
+        if size > MAX_EVENT_BYTES:
+            largest = max(("context", "properties"), key=lambda name: len(json_text(fields[name])))
+            raise EventError(
+                largest,
+                f"the event is {size:,} bytes as JSON, over the limit of {MAX_EVENT_BYTES:,}",
+                remedy="keep large content in the app and put a reference to it in the event",
+            )
+        vars(self).update(fields)
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """An event as the log keeps it: an immutable fact.
+
+    Attributes:
+        event_id: made once, the same everywhere the event goes.
+        sequence: the event's number in this log: increasing, never used again, not necessarily without gaps.
+        timestamp: when it happened, milliseconds since the Unix epoch, UTC.
+        recorded_at: what the device's clock said when it was stored, same unit.
+        utc_offset_minutes: local time minus UTC at ``timestamp``, in minutes.
+
+    The other fields are those of :class:`Event`.
+    """
+
+    event_id: str
+    sequence: int
+    timestamp: int
+    recorded_at: int
+    utc_offset_minutes: int
+    event: str
+    item_id: str | None
+    user: str | None
+    recommendation_id: str | None
+    context: Mapping[str, Scalar] = field(hash=False)
+    properties: Mapping[str, JSON] = field(hash=False)
+
+
+def validate(event: Event, extension_types: Collection[str] = ()) -> None:
+    """Refuse an event that is not one of the known or declared types, or lacks what its type needs.
+
+    The form of each field has been checked when the event was made.
+
+    Args:
+        event: what the app says happened.
+        extension_types: further types, which the bundle declares; nothing more is asked of them.
+
+    Raises:
+        EventError: the type is unknown, or a field that it needs is missing or of the wrong kind.
+    """
+    kind = event.event
+    if kind not in EVENT_TYPES:
+        if kind in extension_types:
+            return
+        allowed = [*EVENT_TYPES, *sorted(extension_types)]
+        near = difflib.get_close_matches(kind, allowed, n=1)
+        advice = f"did you mean {near[0]!r}? If not," if near else f"use one of {', '.join(allowed)};"
+        raise EventError(
+            "event",
+            f"{reprlib.repr(kind)} is not a known event type",
+            remedy=f"{advice} a type of your own has to be declared in the bundle",
+        )
+    if EVENT_TYPES[kind] and event.item_id is None:
+        raise EventError("item_id", f"{kind} is about an item and names none", remedy="pass item_id=…")
+    if kind == "search" and not isinstance(event.properties.get("query"), str):
+        raise EventError(
+            "properties.query", "search needs the text that was searched", remedy='pass properties={"query": "…"}'
+        )
+    if kind == "session_ended":
+        seconds = event.properties.get("seconds")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+            raise EventError(
+                "properties.seconds",
+                "session_ended needs its duration in seconds, a number from 0",
+                remedy='pass properties={"seconds": 41.5}',
+            )
+
+
+def _id(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise EventError(name, f"{reprlib.repr(value)} is not text", remedy="pass a str, such as '1021' for 1021")
+    if not 1 <= len(value) <= MAX_ID_CHARACTERS:
+        raise EventError(
+            name, f"has {len(value)} characters", remedy=f"use 1 to {MAX_ID_CHARACTERS} characters, or leave it out"
+        )
+    if _UNFIT_FOR_AN_ID.search(value):
+        raise EventError(
+            name,
+            f"{reprlib.repr(value)} has a control character or half of a surrogate pair",
+            remedy="use printable characters, such as letters, digits, '-', '_' and ':'",
+        )
+    return str.__str__(value)  # without the subclass, such as an enum's
+
+
+def _optional_id(name: str, value: object) -> str | None:
+    return None if value is None else _id(name, value)
+
+
+def _milliseconds(value: object) -> int:
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise EventError(
+                "timestamp",
+                f"{value.isoformat()} has no time zone",
+                remedy="use datetime.now(UTC), or give it a tzinfo",
+            )
+        value = (value - _EPOCH) // _MILLISECOND
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise EventError(
+            "timestamp",
+            f"{reprlib.repr(value)} is not a whole number of milliseconds",
+            remedy="pass an int, milliseconds since 1970-01-01 UTC, or a datetime with a time zone",
+        )
+    if not 0 <= value < _END_MS:
+        raise EventError(
+            "timestamp", "is not between the years 1970 and 2200", remedy="pass milliseconds since 1970-01-01 UTC"
+        )
+    return int(value)
+
+
+def _plain_mapping(name: str, value: object, levels: int) -> dict[str, JSON]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise EventError(name, f"{reprlib.repr(value)} is not a mapping", remedy=f'pass a dict: {name}={{"…": …}}')
+    return {_key(name, key): _plain(f"{name}.{key}", item, levels - 1) for key, item in value.items()}
+
+
+def _key(path: str, key: object) -> str:
+    if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARACTERS:
+        raise EventError(
+            path,
+            f"{reprlib.repr(key)} is not a name",
+            remedy=f"use names that are str, of 1 to {MAX_KEY_CHARACTERS} characters",
+        )
+    return _text(path, key)
+
+
+def _text(path: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise EventError(
+            path,
+            f"{reprlib.repr(value)} has half of a surrogate pair, which no UTF-8 text can hold",
+            remedy="decode it with errors='replace' where it comes from",
+        ) from None
+    return str.__str__(value)
+
+
+def _plain(path: str, value: object, levels: int) -> JSON:
+    """A deep copy of ``value`` in plain JSON types, so that what is returned now is what is read back later.
+
+    Args:
+        path: where the value is, for the error.
+        value: anything.
+        levels: how many levels of containers may open here.
+    """
+    if value is None or isinstance(value, bool):
+        plain: JSON = value
+    elif isinstance(value, str):
+        plain = _text(path, value)
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise EventError(path, "is an integer of more than 64 bits", remedy="pass it as text or as a float")
+        plain = int(value)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise EventError(path, f"{value!r} is not a finite number", remedy="leave it out, or pass None")
+        plain = float(value)
+    elif not isinstance(value, Mapping | list | tuple):
+        raise EventError(
+            path,
+            f"a value of type {type(value).__name__} is not JSON",
+            remedy="use str, int, float, bool, None, list and dict",
+        )
+    elif levels == 0:
+        raise EventError(
+            path,
+            f"a {type(value).__name__} is not allowed this deep",
+            remedy=f"keep context flat and properties within {MAX_LEVELS} levels",
+        )
+    elif isinstance(value, Mapping):
+        plain = _plain_mapping(path, value, levels)
+    else:
+        plain = [_plain(f"{path}[{position}]", item, levels - 1) for position, item in enumerate(value)]
+    return plain

@@ -1,0 +1,365 @@
+"""The device, top to bottom: event → log → history → candidates → recommendation and explanation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from nearhand.bundle import BundleFolder, install_bundle, open_slot
+from nearhand.bundle.schema import Precision, RuntimeName, Variant
+from nearhand.clock import Clock, SystemClock
+from nearhand.config import Config
+from nearhand.errors import ModelError, RuntimeUnavailableError, UsageError
+from nearhand.events import Event, EventLog, RecordedEvent
+from nearhand.explain import POPULAR, Explanation, contributions, explain
+from nearhand.ids import random_id
+from nearhand.monitoring import Latency, Meter
+from nearhand.retrieval import Candidates, HistoryFold, HistoryItem, Popularity, Retriever, User, check_golden, padded
+from nearhand.runtime import Runtime, installed_runtimes
+from nearhand.version import __version__
+
+Source = Literal["local", "fallback"]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item of a list.
+
+    Attributes:
+        score: the model's inner product; for ``fallback`` the item's share of all interactions. Comparable within one
+            list only.
+        source: ``local``: from this device's history; ``fallback``: what is popular, because there is no history yet
+            or the model failed (``status().degradations`` then says why).
+        recommendation_id: the list's identifier; name it in the events that this recommendation causes.
+        position: 0 is the top of the list.
+        propensity: the probability with which the policy shows this item here; 1.0 while nothing is randomized.
+    """
+
+    item_id: str
+    title: str
+    score: float
+    explanation: Explanation
+    source: Source
+    recommendation_id: str
+    position: int
+    propensity: float
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is loaded, how it performs, and what was degraded since opening.
+
+    Attributes:
+        slot: the folder of the unpacked bundle.
+        events: number of events in the profile's log; log_bytes: its size on disk.
+        unknown_items: events whose item this bundle's catalogue does not have.
+        latencies: verb → latency.
+        degradations: reason → how often less was given than was asked.
+    """
+
+    bundle: str
+    bundle_version: str
+    digest: str
+    slot: str
+    runtime: RuntimeName
+    runtime_version: str
+    precision: Precision
+    profile: str
+    items: int
+    events: int
+    log_bytes: int
+    unknown_items: int
+    latencies: Mapping[str, Latency]
+    degradations: Mapping[str, int]
+
+
+class Personalizer:
+    """Personalization for one local profile. Make one with :meth:`open`; safe to call from several threads."""
+
+    def __init__(
+        self,
+        *,
+        bundle: BundleFolder,
+        log: EventLog,
+        config: Config,
+        meter: Meter,
+        runtimes: Mapping[RuntimeName, Callable[[], Runtime]],
+        selftests: Path,
+    ) -> None:
+        self._bundle = bundle
+        self._log = log
+        self._config = config
+        self._meter = meter
+        self._lock = threading.RLock()
+        self._closed = False
+        self._items = bundle.items()
+        self._rows = {item_id: row for row, item_id in enumerate(self._items.item_ids)}
+        self._popularity = Popularity(self._items.popularity)
+        self._fold = HistoryFold(bundle.manifest.policy, self._rows)
+        self._folded = 0
+        self._load_models(runtimes, selftests)
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | Path,
+        data_dir: str | Path,
+        *,
+        config: Config | None = None,
+        clock: Clock | None = None,
+        runtimes: Mapping[RuntimeName, Callable[[], Runtime]] | None = None,
+    ) -> Personalizer:
+        """Open a bundle and the profile's event log. Needs no network.
+
+        The first opening of a bundle verifies all of it, unpacks it below ``data_dir`` and runs its golden vectors on
+        this device; later openings skip all three.
+
+        Args:
+            bundle: a ``.nearhand`` file, or the folder of an installed slot.
+            data_dir: a folder of the app's own storage; created if need be.
+            config: choices; see :class:`Config`.
+            clock: where the time comes from; the system's clock unless a test moves it.
+            runtimes: the runtimes to choose from; by default those that are installed.
+
+        Raises:
+            BundleError: the bundle is refused; nothing was written.
+            RuntimeUnavailableError: no installed runtime computes this bundle correctly here.
+            StorageError: the data folder or the event log cannot be used.
+        """
+        config, clock = config or Config(), clock or SystemClock()
+        source, data = Path(bundle), Path(data_dir)
+        if source.is_dir():
+            folder = open_slot(source, __version__)
+        else:
+            folder = install_bundle(source, data / "slots", sdk_version=__version__)
+        log = EventLog(data / "profiles" / config.profile / "events.db", clock=clock, durability=config.durability)
+        try:
+            available = installed_runtimes() if runtimes is None else runtimes
+            return cls(
+                bundle=folder,
+                log=log,
+                config=config,
+                meter=Meter(clock),
+                runtimes=available,
+                selftests=data / "selftests",
+            )
+        except BaseException:
+            log.close()
+            raise
+
+    def record(self, event: Event) -> RecordedEvent:
+        """Keep an event. When this returns the event is durable, as ``Config.durability`` says.
+
+        Raises:
+            EventError: the event is malformed; names the field.
+            StorageError: the event could not be written, and is not kept.
+        """
+        self._check_open()
+        with self._meter.timed("record"):
+            return self._log.append(event)
+
+    def recommend(self, k: int = 10) -> list[Recommendation]:
+        """The ``k`` best items for this profile, best first; fewer only if the catalogue has no more.
+
+        Items the user has already seen are not recommended. Without a positive history the most popular items are.
+
+        Raises:
+            UsageError: ``k`` is not a positive integer.
+            StorageError: the event log cannot be read.
+        """
+        self._check_open()
+        _check_k(k)
+        with self._lock, self._meter.timed("recommend"):
+            self._fold_new_events()
+            history, seen = self._fold.history().items, self._fold.seen
+            if any(item.confidence > 0 for item in history):
+                try:
+                    user, best = self._rank(history, seen, k)
+                    return self._recommendations(best, "local", self._explanations(history, user, best))
+                except ModelError as error:
+                    self._meter.degraded("recommend fell back to popularity", error)
+            rows, scores = self._popularity.top(exclude=seen, k=k)
+            return self._recommendations(
+                Candidates(rows, scores, np.empty((len(rows), 0), np.float32)), "fallback", [POPULAR] * len(rows)
+            )
+
+    def similar(self, item_id: str, k: int = 10) -> list[Recommendation]:
+        """The ``k`` items most like one item, best first: by the cosine of their whitened item vectors.
+
+        Raises:
+            UsageError: the item is not in the catalogue, or ``k`` is not a positive integer.
+            ModelError: the runtime fails.
+        """
+        self._check_open()
+        _check_k(k)
+        if item_id not in self._rows:
+            raise UsageError(
+                f"item {item_id!r} is not in the catalogue of {self._bundle.manifest.name}",
+                place="similar(item_id)",
+                remedy="use an item id of this bundle",
+            )
+        row = self._rows[item_id]
+        with self._lock, self._meter.timed("similar"):
+            # With a single event of confidence 1 the fold-in's matrix is I: the user vector is the item's own row.
+            vector = self._retriever.encode(*padded([row], [1.0], self._retriever.window)).vector
+            found = self._retriever.retrieve(vector, exclude={row}, k=k)
+            lengths = np.linalg.norm(found.vectors, axis=1) * np.linalg.norm(vector)
+            cosines = (found.scores / np.maximum(lengths, 1e-30)).astype(np.float32)
+            found = Candidates(found.rows, cosines, found.vectors)
+            best = found.take(np.lexsort((found.rows, -cosines))[:k])
+            explanation = Explanation(f"Similar to {self._items.titles[row]}")
+            return self._recommendations(best, "local", [explanation] * len(best.rows))
+
+    def status(self) -> Status:
+        """What is loaded, how it performs, and what was degraded.
+
+        Raises:
+            StorageError: the event log cannot be read.
+        """
+        self._check_open()
+        manifest = self._bundle.manifest
+        with self._lock:
+            self._fold_new_events()
+            return Status(
+                bundle=manifest.name,
+                bundle_version=manifest.version,
+                digest=self._bundle.digest,
+                slot=str(self._bundle.folder),
+                runtime=self._runtime.name,
+                runtime_version=self._runtime.version,
+                precision=self._precision,
+                profile=self._config.profile,
+                items=len(self._items.item_ids),
+                events=self._log.count(),
+                log_bytes=self._log.bytes_on_disk(),
+                unknown_items=self._fold.unknown_items,
+                latencies=self._meter.latencies(),
+                degradations=self._meter.degradations(),
+            )
+
+    def close(self) -> None:
+        """Free the models and close the log. Closing twice is fine; any other call afterwards is a UsageError."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._retriever.close()
+                self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _fold_new_events(self) -> None:
+        """Read what the log holds beyond what was folded, whichever Personalizer wrote it."""
+        events = self._log.since(self._folded)
+        if events:
+            self._fold.fold(events)
+            self._folded = events[-1].sequence
+
+    def _rank(self, history: tuple[HistoryItem, ...], seen: Collection[int], k: int) -> tuple[User, Candidates]:
+        rows, confidences = self._fold.history().padded(self._retriever.window)
+        user = self._retriever.encode(rows, confidences)
+        exclude = {*seen, *(item.row for item in history)}
+        found = self._retriever.retrieve(user.vector, exclude=exclude, k=k)
+        return user, found.take(np.arange(min(k, len(found.rows))))
+
+    def _explanations(self, history: tuple[HistoryItem, ...], user: User, best: Candidates) -> list[Explanation]:
+        confidences = np.array([item.confidence for item in history])
+        parts = contributions(user.history_vectors[: len(history)], confidences, best.vectors)
+        verbs = self._bundle.manifest.policy.verbs
+        return [explain(history, row, self._items, verbs) for row in parts]
+
+    def _recommendations(
+        self, best: Candidates, source: Source, explanations: list[Explanation]
+    ) -> list[Recommendation]:
+        recommendation_id = random_id()
+        return [
+            Recommendation(
+                item_id=self._items.item_ids[row],
+                title=self._items.titles[row],
+                score=score,
+                explanation=explanation,
+                source=source,
+                recommendation_id=recommendation_id,
+                position=position,
+                propensity=1.0,
+            )
+            for position, (row, score, explanation) in enumerate(
+                zip(best.rows.tolist(), best.scores.tolist(), explanations, strict=True)
+            )
+        ]
+
+    def _load_models(self, runtimes: Mapping[RuntimeName, Callable[[], Runtime]], selftests: Path) -> None:
+        """Load the first variant, in order of preference, that passes its golden vectors on this device."""
+        reasons: list[str] = []
+        for encoder, index in self._variants():
+            name = f"{encoder.runtime}/{encoder.precision}"
+            if encoder.runtime not in runtimes:
+                reasons.append(f"{name}: its runtime is not installed")
+                continue
+            try:
+                runtime = runtimes[encoder.runtime]()
+                self._retriever = self._load(runtime, encoder, index, selftests)
+            except (ModelError, ImportError) as error:
+                self._meter.degraded(f"variant {name} was passed over", error)
+                reasons.append(f"{name}: {error}")
+                continue
+            self._runtime, self._precision = runtime, encoder.precision
+            return
+        raise RuntimeUnavailableError(
+            "; ".join(reasons) or "no variant fits the Config",
+            place=f"bundle {self._bundle.manifest.name}",
+            remedy="install nearhand[onnx] or nearhand[tflite], or open with another Config",
+        )
+
+    def _variants(self) -> Iterator[tuple[Variant, Variant]]:
+        """The pairs of encoder and index that the Config allows: in the bundle's order of runtimes, smallest first."""
+        encoders, indexes = (self._bundle.manifest.model(role).variants for role in ("encoder", "index"))
+        order = {runtime: place for place, runtime in enumerate(dict.fromkeys(v.runtime for v in encoders))}
+        pairs = [
+            (encoder, index)
+            for encoder in encoders
+            for index in indexes
+            if (encoder.runtime, encoder.precision) == (index.runtime, index.precision)
+            and self._config.runtime in (None, encoder.runtime)
+            and self._config.precision in (None, encoder.precision)
+        ]
+        yield from sorted(pairs, key=lambda pair: (order[pair[0].runtime], sum(v.file.bytes for v in pair)))
+
+    def _load(self, runtime: Runtime, encoder: Variant, index: Variant, selftests: Path) -> Retriever:
+        policy = self._bundle.manifest.policy
+        retriever = Retriever(
+            runtime.load(self._bundle.path(encoder.file)),
+            runtime.load(self._bundle.path(index.file)),
+            items=len(self._items.item_ids),
+            window=policy.window,
+            candidates=policy.candidates,
+        )
+        # One test for each bundle, variant and runtime version: an updated runtime has to prove itself again.
+        passed = selftests / f"{self._bundle.digest}-{runtime.name}-{runtime.version}-{encoder.precision}"
+        if not passed.exists():
+            check_golden(
+                retriever, self._bundle.golden(), encoder.precision, place=f"{encoder.runtime}/{encoder.precision}"
+            )
+            selftests.mkdir(parents=True, exist_ok=True)
+            passed.touch()
+        return retriever
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the Personalizer is closed", remedy="open it again")
+
+
+def _check_k(k: int) -> None:
+    if type(k) is not int or k < 1:
+        raise UsageError(f"k is {k!r}", place="k", remedy="ask for at least 1 item")

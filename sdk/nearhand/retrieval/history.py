@@ -1,0 +1,124 @@
+"""From events to the history that the encoder reads: a fold over the log in (timestamp, sequence) order.
+
+* Repeated items are one history item: the confidences of its events add up, within ± ``confidence_cap``.
+* An item whose confidences cancel out, or that the catalogue does not have, is not in the history.
+* The history is the ``window`` most recent items, by their latest event; oldest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand.bundle.schema import Policy
+from nearhand.events import RecordedEvent
+
+PADDING_ROW = -1
+
+
+@dataclass(frozen=True)
+class HistoryEvent:
+    """One event's part in a history item: ``confidence`` before the cap."""
+
+    event_id: str
+    event: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class HistoryItem:
+    """An item of the history: its row, its capped confidence, and the events behind it, in folding order."""
+
+    row: int
+    confidence: float
+    events: tuple[HistoryEvent, ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """Distinct items, oldest first by their latest event; for the encoder at most ``window`` of them."""
+
+    items: tuple[HistoryItem, ...]
+
+    def padded(self, window: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The encoder's inputs: rows int32 [window] filled up with −1, confidences float32 [window] with 0."""
+        return padded([item.row for item in self.items], [item.confidence for item in self.items], window)
+
+
+def padded(
+    rows: Iterable[int], confidences: Iterable[float], window: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Item rows and confidences as the encoder's inputs int32 [window] and float32 [window]."""
+    given_rows, given_confidences = np.array(list(rows), np.int32), np.array(list(confidences), np.float32)
+    padding = window - len(given_rows)
+    return (
+        np.concatenate([given_rows, np.full(padding, PADDING_ROW, np.int32)]),
+        np.concatenate([given_confidences, np.zeros(padding, np.float32)]),
+    )
+
+
+@dataclass
+class _ItemState:
+    latest: tuple[int, int] = (0, 0)
+    events: list[tuple[tuple[int, int], HistoryEvent]] = field(default_factory=list)
+
+
+class HistoryFold:
+    """Folds recorded events; the order in which they are given does not matter."""
+
+    def __init__(self, policy: Policy, rows: Mapping[str, int]) -> None:
+        """
+        Args:
+            policy: the bundle's.
+            rows: item id → row of the catalogue.
+        """
+        self._confidences = {event: float(value) for event, value in policy.confidences.items()}
+        self._cap = float(policy.confidence_cap)
+        self._window = policy.window
+        self._seen_types = frozenset(policy.seen)
+        self._rows = rows
+        self._items: dict[int, _ItemState] = {}
+        self._history: History | None = None
+        self.seen: set[int] = set()
+        """Rows that are not to be recommended again."""
+        self.unknown_items = 0
+        """Events whose item is not in the catalogue."""
+
+    def fold(self, events: Iterable[RecordedEvent]) -> None:
+        """Take events in, once each."""
+        for event in events:
+            if event.item_id is None:
+                continue
+            row = self._rows.get(event.item_id)
+            if row is None:
+                self.unknown_items += 1
+                continue
+            if event.event in self._seen_types:
+                self.seen.add(row)
+            confidence = self._confidences.get(event.event)
+            if confidence is not None:
+                order = (event.timestamp, event.sequence)
+                state = self._items.setdefault(row, _ItemState(order))
+                state.latest = max(state.latest, order)
+                state.events.append((order, HistoryEvent(event.event_id, event.event, confidence)))
+                self._history = None
+
+    def history(self) -> History:
+        """The history as of the events folded so far: the window's most recent items."""
+        if self._history is None:
+            self._history = History(self.whole_history().items[-self._window :])
+        return self._history
+
+    def whole_history(self) -> History:
+        """The same without a window, for measuring what the window costs."""
+        recent = sorted(self._items.items(), key=lambda entry: entry[1].latest)
+        return History(tuple(item for row, state in recent if (item := self._item(row, state)).confidence != 0))
+
+    def _item(self, row: int, state: _ItemState) -> HistoryItem:
+        state.events.sort(key=lambda entry: entry[0])
+        events = tuple(event for _, event in state.events)
+        total = sum(event.confidence for event in events)
+        return HistoryItem(row, max(-self._cap, min(self._cap, total)), events)

@@ -1,0 +1,23 @@
+"""Inference engines behind one Protocol. Importing this package imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+
+from nearhand.bundle.schema import RuntimeName
+from nearhand.runtime.onnx import OnnxRuntime
+from nearhand.runtime.protocol import Runtime, Session, Tensors
+from nearhand.runtime.tflite import DISTRIBUTIONS, TFLiteRuntime
+
+__all__ = ["Runtime", "Session", "Tensors", "installed_runtimes"]
+
+
+def installed_runtimes() -> Mapping[RuntimeName, Callable[[], Runtime]]:
+    """A constructor for each runtime whose package is installed; calling one imports it."""
+    found: dict[RuntimeName, Callable[[], Runtime]] = {}
+    if find_spec("onnxruntime") is not None:
+        found["onnx"] = OnnxRuntime
+    if any(find_spec(name) is not None for name in DISTRIBUTIONS):
+        found["tflite"] = TFLiteRuntime
+    return found
