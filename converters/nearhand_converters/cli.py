@@ -20,16 +20,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from nearhand import Config, Event, NearhandError, Personalizer, Recommendation, UsageError, __version__
-from nearhand.bundle import BundleFolder, install_bundle, verify_bundle
+from nearhand import Config, Event, EventError, NearhandError, Personalizer, Recommendation, UsageError, __version__
+from nearhand.bundle import install_bundle, verify_bundle
 from nearhand.bundle.document import serialize
-from nearhand.bundle.schema import Estimate, Manifest, Precision, RuntimeName
+from nearhand.bundle.schema import Estimate, Items, Manifest, Precision, RuntimeName
 from nearhand.errors import ModelError
+from nearhand.events import event_from_json
 from nearhand.runtime import installed_runtimes
 from nearhand_converters.data import read_dataset
 from nearhand_converters.errors import BudgetError
 from nearhand_converters.parity import evidence
-from nearhand_converters.pipeline import Conversion, VariantKey, convert
+from nearhand_converters.pipeline import Conversion, convert, read_measured
 from nearhand_converters.recipe import Recipe, read_recipe
 from nearhand_converters.sources.factors import read_factors
 
@@ -115,7 +116,7 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
         return
     click.echo(f"{manifest.name} {manifest.version}, format {manifest.format}, licence: {manifest.licence}")
     click.echo(f"{manifest.items.count:,} items, history window {manifest.policy.window}")
-    _print_evidence(manifest, {})
+    _print_evidence(manifest, read_measured(bundle))
     for model in manifest.models:
         operators = sorted({operator for variant in model.variants for operator in variant.operators})
         click.echo(f"{model.role} ({model.kind}) needs {', '.join(operators)}")
@@ -125,23 +126,36 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
 @main.command("recommend")
 @_bundle_argument
 @click.option("--history", default="", help="Item ids, oldest first, comma-separated. Empty: a new user.")
+@click.option(
+    "--events",
+    type=click.Path(path_type=Path),
+    help="Instead of --history: a file with one event as a JSON object on each line, such as "
+    '{"event": "item_liked", "item_id": "m_6"}.',
+)
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many items.")
 @click.option("--runtime", type=click.Choice(get_args(RuntimeName)), help="Default: the first that is installed.")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="Default: the smallest.")
 @_json_option
 def recommend_command(
-    bundle: Path, history: str, k: int, runtime: RuntimeName | None, precision: Precision | None, as_json: bool
+    bundle: Path,
+    history: str,
+    events: Path | None,
+    k: int,
+    runtime: RuntimeName | None,
+    precision: Precision | None,
+    as_json: bool,
 ) -> None:
     """Recommend from BUNDLE for someone with this history, through the same SDK that a phone runs."""
     with reporting_errors(as_json=as_json), tempfile.TemporaryDirectory() as folder:
         slot = install_bundle(bundle, Path(folder) / "slots", sdk_version=__version__)
-        item_ids = [item_id.strip() for item_id in history.split(",") if item_id.strip()]
-        titles = _titles(slot, item_ids)
-        event = _history_event(slot.manifest)
+        if events is not None and history:
+            raise UsageError("--history and --events exclude each other", remedy="give one of them")
+        items = slot.items()
+        past = _history(history, slot.manifest, items) if events is None else _read_events(events)
         config = Config(runtime=runtime, precision=precision, durability="process")
         with Personalizer.open(slot.folder, folder, config=config) as personalizer:
-            for item_id in item_ids:
-                personalizer.record(Event(event, item_id=item_id))
+            for event in past:
+                personalizer.record(event)
             recommendations = personalizer.recommend(k)
             status = personalizer.status()
     model = {
@@ -152,8 +166,11 @@ def recommend_command(
     }
     if as_json:
         items = [{**asdict(item), "model_version": status.bundle_version} for item in recommendations]
+        item_ids = [event.item_id for event in past]
         click.echo(json.dumps({"model": model, "history": item_ids, "recommendations": items}, ensure_ascii=False))
         return
+    known = dict(zip(items.item_ids, items.titles, strict=True))
+    titles = [known[event.item_id] for event in past if event.item_id in known]
     click.echo(f"{model['name']} {model['version']} on {model['runtime']}, {model['precision']}")
     click.echo("history: " + ("; ".join(titles) if titles else "none yet"))
     _print_recommendations(recommendations)
@@ -203,11 +220,11 @@ def _conversion_document(conversion: Conversion) -> dict[str, Any]:
         "bytes": conversion.path.stat().st_size,
         "measured": str(conversion.measured_path),
         "evidence": json.loads(serialize(conversion.manifest.evidence)),
-        "latency_us": {"/".join(key): value for key, value in conversion.latency_us.items()},
+        "latency_us": dict(conversion.latency_us),
     }
 
 
-def _print_evidence(manifest: Manifest, latency_us: Mapping[VariantKey, float]) -> None:
+def _print_evidence(manifest: Manifest, latency_us: Mapping[str, float]) -> None:
     shown = manifest.evidence
     fp32 = {variant.runtime: variant.bytes for variant in shown.variants if variant.precision == "fp32"}
     table = Table("variant", "bytes", "of fp32", "NDCG@10", "change against the source", "top-10 overlap")
@@ -224,7 +241,8 @@ def _print_evidence(manifest: Manifest, latency_us: Mapping[VariantKey, float]) 
             f"{variant.top10_overlap:.4f}",
         ]
         if latency_us:
-            row.append(f"{latency_us[variant.runtime, variant.precision]:.0f} µs")
+            latency = latency_us.get(f"{variant.runtime}/{variant.precision}")
+            row.append("" if latency is None else f"{latency:.0f} µs")
         table.add_row(*row)
     click.echo(f"data: {shown.data}")
     click.echo(
@@ -262,26 +280,46 @@ def _run_golden(bundle: Path, manifest: Manifest) -> dict[str, str]:
     return results
 
 
-def _titles(slot: BundleFolder, item_ids: Sequence[str]) -> list[str]:
-    items = slot.items()
-    rows = {item_id: row for row, item_id in enumerate(items.item_ids)}
-    for item_id in item_ids:
-        if item_id not in rows:
-            raise UsageError(
-                f"item {item_id!r} is not in the catalogue of {slot.manifest.name} {slot.manifest.version}",
-                place="--history",
-                remedy=f"use ids such as {items.item_ids[0]}",
-            )
-    return [items.titles[rows[item_id]] for item_id in item_ids]
-
-
-def _history_event(manifest: Manifest) -> str:
-    """The event type that stands for one plain interaction: viewing, where the policy knows it."""
+def _history(text: str, manifest: Manifest, items: Items) -> list[Event]:
+    """``--history`` as events of the type that stands for one plain interaction: viewing, where the policy knows it."""
+    item_ids = [item_id.strip() for item_id in text.split(",") if item_id.strip()]
+    if unknown := sorted(set(item_ids) - set(items.item_ids)):
+        raise UsageError(
+            f"item {unknown[0]!r} is not in the catalogue of {manifest.name} {manifest.version}",
+            place="--history",
+            remedy=f"use ids such as {items.item_ids[0]}",
+        )
     confidences = manifest.policy.confidences
     positive = [event for event, confidence in confidences.items() if confidence > 0]
     if not positive:
         raise UsageError("no event type has a positive confidence", place="policy", remedy="correct the recipe")
-    return "item_viewed" if "item_viewed" in positive else positive[0]
+    event = "item_viewed" if "item_viewed" in positive else positive[0]
+    return [Event(event, item_id=item_id) for item_id in item_ids]
+
+
+def _read_events(path: Path) -> list[Event]:
+    """Events from JSON lines; a malformed one is refused with its line and field."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot be read ({error})", place=str(path), remedy="give a UTF-8 file of JSON lines"
+        ) from error
+    events = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(
+                f"is not JSON ({error})", place=f"{path.name} line {number}", remedy="correct it"
+            ) from None
+        try:
+            events.append(event_from_json(content))
+        except EventError as error:
+            raise EventError(error.field, f"{path.name} line {number}: {error.problem}", remedy=error.remedy) from None
+    return events
 
 
 def _print_recommendations(recommendations: Sequence[Recommendation]) -> None:

@@ -39,7 +39,6 @@ _MILLISECONDS_FROM = 10**11  # as seconds this would be the year 5138, as millis
 _FIRST_MS = -62_135_596_800_000  # 0001-01-01, the first instant ISO 8601 can write
 _LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # float() alone takes "nan", "inf" and "1_0"
-_INTEGER = re.compile(r"-?[0-9]{1,15}")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -213,7 +212,7 @@ def read_catalogue(path: Path) -> Catalogue:
             raise _cell_error(path, line, "item", problem, "keep one line per item")
         if not title.strip():
             raise _cell_error(path, line, "title", "the title is empty", "give the item a title")
-        if year and not (_INTEGER.fullmatch(year) and 1 <= int(year) <= 9999):
+        if year and not (year.isdecimal() and len(year) <= 4 and int(year)):
             problem = f"{year!r} is not a year"
             raise _cell_error(path, line, "year", problem, "write digits such as 1995, or leave it empty")
         names = tuple(genre.split("|")) if genre else ()
@@ -366,14 +365,11 @@ def _parse_timestamp(text: str) -> int:
     Raises:
         ValueError: its text completes the sentence "'…' …".
     """
-    if _INTEGER.fullmatch(text):
-        number = int(text)
-        milliseconds = number if number >= _MILLISECONDS_FROM else number * 1000
-    elif _NUMBER.fullmatch(text):
-        decimal = float(text)
-        if abs(decimal) > _LAST_MS:
+    if text.isdecimal() or _NUMBER.fullmatch(text):  # the first alone is quicker, and almost always enough
+        number = float(text)  # exact for whole milliseconds: they are below 2**53
+        if abs(number) > _LAST_MS:
             raise ValueError("is outside the years 1 to 9999")
-        milliseconds = round(decimal if decimal >= _MILLISECONDS_FROM else decimal * 1000)
+        milliseconds = round(number if number >= _MILLISECONDS_FROM else number * 1000)
     else:
         try:
             moment = datetime.fromisoformat(text)
@@ -514,5 +510,7 @@ def temporal_split(interactions: Interactions, *, fraction: float = 0.2, minimum
     position[order] = np.arange(len(interactions)) - first[user[order]]
     late = position >= (counts - held_counts)[user]
     pair = user.astype(np.int64) << 32 | interactions.item
-    known = np.isin(pair, pair[~late])
-    return Split(train=interactions.select(~late), held_out=interactions.select(late & ~known))
+    known, asked = np.sort(pair[~late]), pair[late]
+    new = late.copy()
+    new[late] = np.searchsorted(known, asked, "left") == np.searchsorted(known, asked, "right")  # that is: not in known
+    return Split(train=interactions.select(~late), held_out=interactions.select(new))

@@ -65,13 +65,14 @@ class Conversion:
 
     Attributes:
         path: the bundle; measured_path: the sidecar with the timings.
-        latency_us: variant → median of encoder and index together, microseconds, on this machine.
+        latency_us: variant, such as ``onnx/int8`` → median time of encoder and index together, microseconds, on this
+            machine.
     """
 
     path: Path
     measured_path: Path
     manifest: Manifest
-    latency_us: Mapping[VariantKey, float]
+    latency_us: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,13 @@ def convert(
     )
     golden = golden_cases(users, {precision: v.table for (_, precision), v in built.items()}, recipe.golden_cases)
     measured: list[VariantEvidence] = []
-    latency: dict[VariantKey, float] = {}
+    latency: dict[str, float] = {}
     for (runtime, precision), variant in built.items():
         with tempfile.TemporaryDirectory() as folder:
             retriever = _load(runtimes[runtime], variant, policy, len(table), Path(folder))
             check_golden(retriever, golden, precision, place=f"{runtime}/{precision}")
             measured.append(evaluation.measure(runtime, precision, variant.bytes, retriever, variant.table))
-            latency[runtime, precision] = measure_latency(retriever, users)
+            latency[f"{runtime}/{precision}"] = measure_latency(retriever, users)
             retriever.close()
     budget = recipe.budgets()
     check_budget(budget, measured)
@@ -311,14 +312,27 @@ def _describe(dataset: Dataset, split: Split) -> str:
     )
 
 
-def _write_measured(bundle: Path, latency: Mapping[VariantKey, float], runtimes: Mapping[RuntimeName, Runtime]) -> Path:
+def _write_measured(bundle: Path, latency: Mapping[str, float], runtimes: Mapping[RuntimeName, Runtime]) -> Path:
     """Timings stay out of the bundle: they would change its bytes."""
-    path = bundle.with_name(bundle.name.removesuffix(".nearhand") + ".measured.json")
+    path = _measured_path(bundle)
     document = {
-        "latency_us": {f"{runtime}/{precision}": round(value, 1) for (runtime, precision), value in latency.items()},
+        "latency_us": {variant: round(value, 1) for variant, value in latency.items()},
         "runtimes": {name: runtime.version for name, runtime in runtimes.items()},
     }
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def read_measured(bundle: Path) -> dict[str, float]:
+    """The latencies of the sidecar next to a bundle, variant → microseconds; empty without a readable one."""
+    try:
+        latency: dict[str, float] = json.loads(_measured_path(bundle).read_text(encoding="utf-8"))["latency_us"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return latency
+
+
+def _measured_path(bundle: Path) -> Path:
+    return bundle.with_name(bundle.name.removesuffix(".nearhand") + ".measured.json")

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,8 @@ class Folder:
     def make(self) -> bool:
         """Make it unless it is there; return whether there was anything to do."""
         if self.is_ready():
-            self.path.touch()
+            with suppress(PermissionError):  # made by another user of a shared checkout
+                self.path.touch()
             return False
         parent = self.path.parent
         parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,7 @@ class Folder:
             if self.is_ready():  # another process made it while this one waited
                 return False
             for leftover in parent.glob("making-*"):  # of a process that was killed: its lock went with it
-                shutil.rmtree(leftover)
+                shutil.rmtree(leftover, ignore_errors=True)  # its tools may still be writing: next time, then
             # Not below a temporary folder of the system: a rename is atomic only inside one file system.
             work = Path(tempfile.mkdtemp(prefix="making-", dir=parent))
             try:

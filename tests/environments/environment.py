@@ -46,7 +46,8 @@ class Environment:
         """Make what it needs (this is what uses the network); return whether there was anything to do."""
         if self.obstacle is not None:
             raise PrepareError(self.obstacle)
-        return any([folder.make() for folder in self.folders])
+        made = [folder.make() for folder in self.folders]  # all of them: `any` alone would stop at the first
+        return any(made)
 
     def run(
         self, script: Path, arguments: Sequence[str | Path], output: Path, *, timeout: float = 300.0
@@ -98,8 +99,9 @@ class Environment:
         call += ["-P", str(self._bring(script, folder / "script"))]
         for number, argument in enumerate(arguments):
             if isinstance(argument, Path):  # a folder each: two inputs may have the same name
-                argument = self._bring(argument, folder / "inputs" / str(number))
-            call.append(str(argument))
+                call.append(str(self._bring(argument, folder / "inputs" / str(number))))
+            else:
+                call.append(argument)
         return [*call, str(self._inside(written))]
 
     def _bring(self, path: Path, into: Path) -> Path:

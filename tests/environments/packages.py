@@ -49,7 +49,7 @@ def download_debian(packages: Sequence[str], architecture: str, folder: Path) ->
 
 
 def install_wheels(requirements: Sequence[str], *options: str | Path, python: Path | None = None) -> None:
-    """Install exactly these wheels: no resolver, no building, no bytecode (the interpreter that runs them writes it)."""
+    """Install exactly these wheels: no resolver, no building, no bytecode (who runs them writes it)."""
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     if python is not None:
         pip += ["--python", python]

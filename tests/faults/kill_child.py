@@ -1,9 +1,16 @@
-"""Records events until it is killed: ``kill_child.py FILE DURABILITY``. Run by test_kill.py."""
+"""Records events until it is told to kill itself, again and again. Run by test_kill.py.
+
+Each line of input names a durability and a file. A fork, which spares another start of the interpreter, opens the log
+and appends to it for ever; every ``append`` that returned is acknowledged by a line with the event's identifier. The
+next line of input, or its end, has the fork killed, and a last line tells how it ended.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import traceback
 from itertools import count
 from pathlib import Path
 
@@ -13,13 +20,34 @@ from nearhand.events.event import Event
 from nearhand.events.log import EventLog
 
 
-def main(path: Path, durability: Durability) -> None:
-    os.write(1, b"ready\n")  # imports are done: what can be killed from here on is the log
+def say(line: str) -> None:
+    os.write(1, line.encode() + b"\n")  # unbuffered, and whole or not at all
+
+
+def record(path: Path, durability: Durability) -> None:
     log = EventLog(path, clock=SystemClock(), durability=durability)
     for n in count():
         recorded = log.append(Event("item_viewed", item_id=f"m_{n}", properties={"seconds": n}))
-        os.write(1, recorded.event_id.encode() + b"\n")  # unbuffered, and whole or not at all: the acknowledgement
+        say(recorded.event_id)
+
+
+def main() -> None:
+    for line in iter(sys.stdin.readline, ""):
+        durability, _, path = line.rstrip("\n").partition(" ")
+        child = os.fork()
+        if child == 0:
+            try:
+                say("ready")
+                record(Path(path), "power" if durability == "power" else "process")
+            finally:  # reached by an error only
+                traceback.print_exc()
+                say("failed")
+                os._exit(1)
+        sys.stdin.readline()
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        say("killed" if os.WIFSIGNALED(status) else "ended by itself")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), "power" if sys.argv[2] == "power" else "process")
+    main()

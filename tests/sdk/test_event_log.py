@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nearhand.clock import Clock
 from nearhand.config import Durability
 from nearhand.errors import EventError, StorageError, UsageError

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nearhand.errors import EventError
 from nearhand.events import EVENT_TYPES, Event, EventLog, validate
 from nearhand.testing.clock import ManualClock

@@ -77,9 +77,7 @@ class Evaluation:
         self._short = lengths <= np.median(lengths)
         counts = np.asarray(popularity, np.float64)
         self._source = self._ranked("source model", lambda u: source.scores(u.rows, u.confidences))
-        self._whole = self._ranked(
-            "source model, whole histories", lambda u: source.scores(u.all_rows, u.all_confidences)
-        )
+        self._whole = self._beyond_the_window(source)
         self._popular = self._ranked("popularity", lambda _: counts)
 
     def measure(
@@ -146,6 +144,16 @@ class Evaluation:
             self._progress(stage, done, len(self._users))
             rankings.append(top_rows(scores(user), _excluded(user), DEPTH))
         self._progress(stage, len(self._users), len(self._users))
+        return self._metrics(rankings)
+
+    def _beyond_the_window(self, source: SourceModel) -> RankedUsers:
+        """The source model with whole histories; where the window holds all of it, the ranking is known already."""
+        rankings = [
+            self._source.rankings[i]
+            if len(user.rows) == len(user.all_rows)
+            else top_rows(source.scores(user.all_rows, user.all_confidences), _excluded(user), DEPTH)
+            for i, user in enumerate(self._users)
+        ]
         return self._metrics(rankings)
 
     def _metrics(self, rankings: Sequence[Ranking]) -> RankedUsers:

@@ -8,7 +8,7 @@ import math
 import re
 import reprlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TypeAlias
@@ -97,7 +97,7 @@ class Event:
         recommendation_id: str | None = None,
         event_id: str | None = None,
     ) -> None:
-        fields = {
+        values = {
             "event": _id("event", event),
             "item_id": _optional_id("item_id", item_id),
             "timestamp": None if timestamp is None else _milliseconds(timestamp),
@@ -107,15 +107,32 @@ class Event:
             "recommendation_id": _optional_id("recommendation_id", recommendation_id),
             "event_id": _optional_id("event_id", event_id),
         }
-        size = len(json_text(fields).encode())
+        size = len(json_text(values).encode())
         if size > MAX_EVENT_BYTES:
-            largest = max(("context", "properties"), key=lambda name: len(json_text(fields[name])))
+            largest = max(("context", "properties"), key=lambda name: len(json_text(values[name])))
             raise EventError(
                 largest,
                 f"the event is {size:,} bytes as JSON, over the limit of {MAX_EVENT_BYTES:,}",
                 remedy="keep large content in the app and put a reference to it in the event",
             )
-        vars(self).update(fields)
+        vars(self).update(values)
+
+
+def event_from_json(content: object) -> Event:
+    """An event from a JSON object whose names are those of :class:`Event`.
+
+    Raises:
+        EventError: not an object, an unknown name, no ``event``, or a malformed field.
+    """
+    if not isinstance(content, dict):
+        raise EventError("event", f"{reprlib.repr(content)} is not a JSON object", remedy='write {"event": "…", …}')
+    names = [each.name for each in fields(Event)]
+    if unknown := [name for name in content if name not in names]:
+        near = difflib.get_close_matches(unknown[0], names, n=1)
+        raise EventError(
+            unknown[0], "is not a field of an event", remedy=f"use {', '.join(near or names)}, or put it in properties"
+        )
+    return Event(**{"event": None, **content})
 
 
 @dataclass(frozen=True)
