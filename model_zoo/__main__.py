@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +11,9 @@ import click
 
 from model_zoo.datasets import find_dataset
 from model_zoo.films_als.train import train
+from nearhand import UsageError
 from nearhand_converters.cli import reporting_errors
-from nearhand_converters.data import Dataset, read_dataset
+from nearhand_converters.data import Dataset, read_catalogue, read_dataset
 
 MODELS = {"films-als": train}
 
@@ -51,6 +53,22 @@ def train_command(model: str, data: Path | None, users: int | None, out: Path | 
         f"{training.items:,} items; {training.held_out:,} later ones held out"
     )
     click.echo(f"wrote    {training.folder}")
+
+
+@main.command("find")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("titles", nargs=-1, required=True)
+def find_command(folder: Path, titles: tuple[str, ...]) -> None:
+    """Print the item ids of TITLES in the data set in FOLDER, comma-separated: a history for `nearhand recommend`."""
+    with reporting_errors(as_json=False):
+        catalogue = read_catalogue(folder / "items.csv")
+        rows = {title: row for row, title in reversed(list(enumerate(catalogue.titles)))}
+        for title in titles:
+            if title not in rows:
+                near = difflib.get_close_matches(title, rows, n=1)
+                remedy = f"did you mean {near[0]!r}?" if near else "see items.csv"
+                raise UsageError(f"no item has the title {title!r}", place=str(folder), remedy=remedy)
+    click.echo(",".join(catalogue.item_ids[rows[title]] for title in titles))
 
 
 def _dataset(data: Path | None, users: int | None) -> Dataset:

@@ -165,9 +165,9 @@ def recommend_command(
         "precision": status.precision,
     }
     if as_json:
-        items = [{**asdict(item), "model_version": status.bundle_version} for item in recommendations]
+        listed = [{**asdict(item), "model_version": status.bundle_version} for item in recommendations]
         item_ids = [event.item_id for event in past]
-        click.echo(json.dumps({"model": model, "history": item_ids, "recommendations": items}, ensure_ascii=False))
+        click.echo(json.dumps({"model": model, "history": item_ids, "recommendations": listed}, ensure_ascii=False))
         return
     known = dict(zip(items.item_ids, items.titles, strict=True))
     titles = [known[event.item_id] for event in past if event.item_id in known]

@@ -433,8 +433,9 @@ def _interaction_lines(catalogue: Catalogue, interactions: Interactions) -> Iter
         for user, item, when in zip(*codes, times, strict=True):
             yield f"{users[user]},{items[item]},{when}"
     else:
-        levels, level = np.unique(interactions.rating, return_inverse=True)
-        ratings = [str(value) for value in levels]  # the shortest text that reads back as this float32
+        # By their bits, because -0.0 equals 0.0.
+        levels, level = np.unique(interactions.rating.view(np.int32), return_inverse=True)
+        ratings = [str(value) for value in levels.view(np.float32)]  # the shortest text that reads back as this float32
         yield "user,item,rating,timestamp"
         for user, item, rating, when in zip(*codes, level.tolist(), times, strict=True):
             yield f"{users[user]},{items[item]},{ratings[rating]},{when}"

@@ -50,7 +50,7 @@ def movielens_dataset(folder: Path) -> Dataset:
 
 
 def split_title(text: str) -> tuple[str, int | None]:
-    """``"City of Lost Children, The (Cité des enfants perdus, La) (1995)"`` → ``("The City of Lost Children", 1995)``."""
+    """``"Name of the Rose, The (Der Name der Rose) (1986)"`` → ``("The Name of the Rose", 1986)``."""
     year = _YEAR.search(text)
     title = text[: year.start()] if year else text.strip()
     while (shorter := _ALTERNATIVE.sub("", title)) != title:

@@ -22,12 +22,13 @@ from nearhand_converters.data import Catalogue, Dataset, Interactions, read_cata
 
 FILMS = Path(__file__).with_name("films.csv")
 
-_DIMENSIONS = 16
+_DIMENSIONS = 12
 _CLUSTERS = 14
 _PHASES = 6  # a viewer's history is cut into this many stretches, each with its own taste
 _CHUNK = 256  # viewers simulated at once; changing it changes the data
 _FAME_EXPONENT = 0.9
-_TASTE_WEIGHT = 9.0  # how much more taste counts than chance
+_FAME_OFFSET = 15  # flattens the head, as in Zipf-Mandelbrot: nobody's taste is all fame
+_TASTE_WEIGHT = 18.0  # how much more taste counts than chance
 _DRIFT = 0.22  # change of taste from one phase to the next, relative to the taste itself
 _DAY_MS = 86_400_000
 _FROM_MS = 1_654_041_600_000  # 2022-06-01
@@ -129,7 +130,7 @@ def _make_world(catalogue: Catalogue, rng: Generator) -> _World:
     rank = np.empty(count)
     # Famous first, then by chance with the recent ones ahead.
     rank[np.argsort(-100 * known - (year - 1900) / 60 - rng.standard_normal(count))] = np.arange(1, count + 1)
-    return _World(items, clusters, -_FAME_EXPONENT * np.log(rank), rng.standard_normal(count), year)
+    return _World(items, clusters, -_FAME_EXPONENT * np.log(rank + _FAME_OFFSET), rng.standard_normal(count), year)
 
 
 def _simulate(world: _World, rng: Generator) -> NDArray[np.void]:
@@ -152,7 +153,8 @@ def _simulate(world: _World, rng: Generator) -> NDArray[np.void]:
         this_year = np.searchsorted(_YEAR_STARTS_MS, _FROM_MS + begin * _DAY_MS, "right") + 2021
         wish[seen | (world.year > this_year[:, None])] = -np.inf
         width = int(quota.max())
-        item = np.argsort(-wish, axis=1, kind="stable")[:, :width]
+        item = np.argpartition(-wish, width, axis=1)[:, :width]
+        item = np.take_along_axis(item, np.argsort(-np.take_along_axis(wish, item, axis=1), axis=1), axis=1)
         chosen = np.arange(width) < quota[:, None]
         # Within a phase the order follows a mood, so that what is watched together is alike.
         mood = _unit(rng.standard_normal((_CHUNK, _DIMENSIONS)))
@@ -200,4 +202,5 @@ def _watch_times(
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scaled to length 1 along the last axis."""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    lengths: NDArray[np.float64] = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / lengths

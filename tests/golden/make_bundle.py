@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nearhand.bundle.archive import write_archive
-
 from tests.sdk.bundle_factory import make_entries
 
 GOLDEN = Path(__file__).with_name("bundle.sha256")

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nearhand.bundle.archive import CHUNK_BYTES, Archive, Limits, write_archive
 from nearhand.errors import (
     BundleError,
@@ -23,7 +24,6 @@ from nearhand.errors import (
     StorageError,
     UsageError,
 )
-
 from tests.golden.make_bundle import GOLDEN, generate
 from tests.sdk.bundle_factory import make_entries
 
@@ -176,6 +176,15 @@ def test_limits_hold_for_writer_and_reader(tmp_path: Path, limits: Limits) -> No
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
     with pytest.raises(BundleLimitError):
         Archive.open(path, limits)
+
+
+def test_writing_stops_where_the_limit_is(tmp_path: Path) -> None:
+    """Not after a phone's storage was filled with what is refused."""
+    source = tmp_path / "source"
+    source.touch()
+    os.truncate(source, 64 << 20)
+    with pytest.raises(BundleLimitError, match=f"is at least {CHUNK_BYTES} bytes, over the limit of 1000"):
+        write_archive(tmp_path / "a", {"a": source}, Limits(total_bytes=1000))
 
 
 def test_limits_are_inclusive(tmp_path: Path) -> None:

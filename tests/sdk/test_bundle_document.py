@@ -10,10 +10,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nearhand.bundle.document import decode, load, parse, serialize
 from nearhand.bundle.schema import Golden, GoldenCase, Items, Manifest, semantic_version
 from nearhand.errors import BundleFormatError
-
 from tests.sdk.bundle_factory import make_files, make_golden, make_items, make_manifest
 
 text = st.text(st.characters(codec="utf-8"), max_size=8)

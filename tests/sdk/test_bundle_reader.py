@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nearhand.bundle import (
     Archive,
     BundleFolder,
@@ -25,7 +26,6 @@ from nearhand.bundle import (
     write_archive,
 )
 from nearhand.errors import BundleFormatError, BundleIntegrityError, BundleVersionError, StorageError
-
 from tests.sdk.bundle_factory import SDK_VERSION, make_entries, make_files, make_golden, make_items, make_manifest
 from tests.sdk.bundle_factory import write_bundle as write
 

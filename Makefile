@@ -1,0 +1,45 @@
+# Everything from a fresh clone: `make demo` and `make test`. See README.md.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BUNDLE := build/films.nearhand
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: demo test check bench environments clean
+
+demo: .venv/.demo ## Train, convert, prove and recommend on real or sample data.
+	@$(BIN)/python -m model_zoo train films-als -o build/films-als
+	@$(BIN)/nearhand convert build/films-als/model.npz --data build/films-als --recipe build/films-als/recipe.toml -o $(BUNDLE)
+	@history=$$($(BIN)/python -m model_zoo find build/films-als "Heat" "Casino" "The Godfather" "Pulp Fiction") \
+	  && $(BIN)/nearhand recommend $(BUNDLE) --history $$history -k 10
+
+test: .venv/.test ## All tests but the benchmarks; emulated processors where `make environments` has prepared them.
+	$(BIN)/python -m pytest --ignore tests/benchmarks
+
+check: .venv/.test ## Lint, types, import floors.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.test ## Ratios against named peers, in one run.
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+environments: .venv/.test ## Emulated x86 without VNNI, emulated ARM64 and older runtimes, for the conformance tests.
+	$(BIN)/python -m tests.environments prepare
+
+clean: ## Remove what was built; keeps the virtual environment.
+	rm -rf build
+
+# One virtual environment. `demo` needs no test tools and no PyTorch; `test` adds to it.
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: pyproject.toml converters/pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install --constraint constraints.txt pip
+	$(PIP) install --constraint constraints.txt --group zoo --editable . --editable ./converters
+	@touch $@
+
+.venv/.test: .venv/.demo
+	$(PIP) install --constraint constraints.txt setuptools --group test --group check --editable . --editable ./converters
+	@touch $@
