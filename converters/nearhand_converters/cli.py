@@ -185,7 +185,7 @@ def reporting_errors(*, as_json: bool) -> Iterator[None]:
         if as_json:
             content = {"type": type(error).__name__, "problem": error.problem, "place": error.place}
             click.echo(json.dumps({"error": {**content, "remedy": error.remedy}}))
-        click.echo(f"error: {error}", err=True)
+        click.echo("error: " + " ".join(str(error).splitlines()), err=True)
         sys.exit(1 if isinstance(error, BudgetError | ModelError) else 2)
 
 
@@ -203,7 +203,7 @@ def _progress() -> Iterator[evidence.Progress]:
     """A progress bar for each stage on stderr, if that is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bars:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int) -> None:

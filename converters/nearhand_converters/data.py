@@ -39,7 +39,7 @@ _MILLISECONDS_FROM = 10**11  # as seconds this would be the year 5138, as millis
 _FIRST_MS = -62_135_596_800_000  # 0001-01-01, the first instant ISO 8601 can write
 _LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # float() alone takes "nan", "inf" and "1_0"
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_OVERFLOW = 2.0**128 - 2.0**103  # what rounds to infinity as float32; its largest number is half a step below
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def read_interactions(
             value = ratings.get(rating)
             if value is None:
                 value = float(rating) if _NUMBER.fullmatch(rating) else math.nan
-                if not abs(value) <= _FLOAT32_MAX:  # also true for NaN
+                if not abs(value) < _FLOAT32_OVERFLOW:  # also true for NaN
                     remedy = "write a decimal number, or remove the column when items are not rated"
                     raise _cell_error(path, line, "rating", f"{rating!r} is not a finite number", remedy)
                 ratings[rating] = value

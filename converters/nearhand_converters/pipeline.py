@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from nearhand import __version__
 from nearhand.bundle import write_archive
 from nearhand.bundle.document import serialize
+from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.schema import (
     FORMAT_VERSION,
     MANIFEST_PATH,
@@ -111,6 +113,20 @@ def convert(
         RuntimeUnavailableError: a target's runtime is not installed, so nothing could be proved.
         StorageError: the bundle cannot be written.
     """
+    # Matrices here are small: BLAS threads cost more than they give, and another number of them gives other last bits.
+    with threadpool_limits(1, "blas"):
+        return _convert(model, dataset, recipe, out, targets, precisions, progress)
+
+
+def _convert(
+    model: FactorModel,
+    dataset: Dataset,
+    recipe: Recipe,
+    out: Path,
+    targets: Sequence[RuntimeName],
+    precisions: Sequence[Precision],
+    progress: Progress,
+) -> Conversion:
     _check_fit(model, dataset)
     runtimes = _load_runtimes(targets)
     policy = recipe.policy(model.alpha)
@@ -163,7 +179,8 @@ def convert(
         },
     )
     path = out / f"{recipe.name}-{recipe.version}.nearhand" if out.is_dir() else out
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(str(path.parent)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_archive(path, {MANIFEST_PATH: serialize(manifest), **files})
     return Conversion(path, _write_measured(path, latency, runtimes), manifest, latency)
 
@@ -176,7 +193,8 @@ def build_variants(
     Args:
         table: whitened item rows, float32 [items, factors].
     """
-    steps = fold_in_steps(float(policy.confidence_cap))
+    weakest = min(map(abs, policy.confidences.values()), default=Decimal(1))
+    steps = fold_in_steps(float(policy.confidence_cap), float(weakest))
     graphs: dict[Role, onnx.ModelProto] = {
         "encoder": fold_in_graph(FoldIn(table, policy.window, steps)),
         "index": index_graph(table),
@@ -320,8 +338,12 @@ def _write_measured(bundle: Path, latency: Mapping[str, float], runtimes: Mappin
         "runtimes": {name: runtime.version for name, runtime in runtimes.items()},
     }
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with storage_errors(str(path)):
+        try:
+            temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path
 
 

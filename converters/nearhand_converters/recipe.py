@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -9,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from nearhand.bundle.schema import Budget, Policy
+from nearhand.bundle.schema import Budget, Policy, semantic_version
 from nearhand_converters.errors import DataError
 
 _STRENGTHS = {
@@ -28,6 +30,7 @@ _VERBS = {
     "item_purchased": "bought",
     "item_disliked": "disliked",
 }
+_NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")  # as in the manifest's schema
 _SEEN = ("item_disliked", "item_liked", "item_purchased", "item_viewed", "recommendation_dismissed")
 
 
@@ -85,6 +88,18 @@ class Recipe:
     budget: BudgetRecipe = field(default_factory=BudgetRecipe)
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} is not lowercase words joined by '-' or '_'")
+        semantic_version(self.version)
+        for setting, value in (
+            ("bootstrap_samples", self.bootstrap_samples),
+            ("golden_cases", self.golden_cases),
+            ("history.window", self.history.window),
+        ):
+            if value < 1:
+                raise ValueError(f"{setting} is {value}, not at least 1")
+        if not self.history.strength_cap > 0:
+            raise ValueError(f"history.strength_cap is {self.history.strength_cap}, not positive")
         if self.candidates < 100:
             raise ValueError("candidates must be at least 100: integer scores alone do not order a shorter list")
         if self.history.strengths.get(self.interaction_event) != 1.0:
@@ -122,7 +137,11 @@ def read_recipe(path: Path) -> Recipe:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"cannot be read ({error})", place=path.name, remedy="give a TOML file") from error
-    recipe: Recipe = _build(Recipe(), document.get("bundle", {}), f"{path.name}: bundle")
+    place = f"{path.name}: bundle"
+    table = document.get("bundle", {})
+    if not isinstance(table, dict):
+        raise DataError(f"is {table!r}", place=place, remedy="give a table")
+    recipe: Recipe = _build(Recipe(), table, place)
     return recipe
 
 
@@ -151,9 +170,15 @@ def _value(current: Any, value: Any, place: str) -> Any:
         return tuple(_value("", item, f"{place}[{i}]") for i, item in enumerate(value))
     number = current is None or isinstance(current, float)  # the one optional setting, minimum_rating, is a number
     if isinstance(value, bool) or not isinstance(value, (float, int) if number else type(current)):
-        noun = "number" if number else type(current).__name__
+        noun = "number" if number else _NOUNS.get(type(current), "table")
         raise DataError(f"is {value!r}", place=place, remedy=f"give a {noun}")
+    if isinstance(value, float | int) and not (math.isfinite(value) and abs(value) <= _LARGEST):
+        raise DataError(f"is {value!r}", place=place, remedy=f"give a finite number, at most {_LARGEST}")
     return value
+
+
+_NOUNS = {int: "whole number", str: "string", tuple: "list of strings"}
+_LARGEST = 10**6
 
 
 def _decimal(value: float) -> Decimal:

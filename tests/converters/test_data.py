@@ -105,15 +105,18 @@ class TestRoundTrip:
         assert files == ["dataset.toml", "interactions.csv", "items.csv"]
         assert [(first / file).read_bytes() for file in files] == [(second / file).read_bytes() for file in files]
 
-    def test_a_failed_write_leaves_the_old_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("call", ["fsync", "replace"])
+    def test_a_failed_write_leaves_the_old_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
         dataset = read_dataset(folder_with(tmp_path))
         write_dataset(dataset, tmp_path)
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-        def fail(descriptor: int) -> None:
+        def fail(*args: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("os.fsync", fail)
+        monkeypatch.setattr(f"os.{call}", fail)
         with pytest.raises(DataError, match="No space left on device; choose a folder"):
             write_dataset(dataset, tmp_path)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

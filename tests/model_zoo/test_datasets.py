@@ -111,7 +111,7 @@ class TestSample:
         assert (released <= years).all()
         assert (released >= 2023).any()
         hours = np.bincount((data.timestamp // 3_600_000) % 24, minlength=24)
-        assert hours[17:24].sum() > 0.5 * hours.sum()
+        assert hours[18:23].min() > 2 * hours[1:16].max()  # evenings
         same = data.user[1:] == data.user[:-1]
         gaps = np.diff(data.timestamp)[same]
         assert (gaps >= 0).all()

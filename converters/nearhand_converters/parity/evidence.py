@@ -15,7 +15,8 @@ from nearhand_converters.graph.fold_in import fold_in_exact
 from nearhand_converters.parity.holdout import HeldOutUser
 from nearhand_converters.parity.ranking import (
     Bootstrap,
-    Ranking,
+    Rankings,
+    Targets,
     concentrated,
     decimal,
     ndcg_at,
@@ -39,7 +40,7 @@ class RankedUsers:
         ndcg_head, ndcg_tail: NDCG@10 against the targets that are head or tail items only; NaN where there is none.
     """
 
-    rankings: Sequence[Ranking]
+    rankings: Rankings
     ndcg: NDArray[np.float64]
     recall: NDArray[np.float64]
     ndcg_head: NDArray[np.float64]
@@ -73,6 +74,7 @@ class Evaluation:
         self._samples = bootstrap_samples
         self._bootstrap = Bootstrap(len(users), bootstrap_samples)
         self._progress = progress
+        self._targets = Targets([user.targets for user in users], len(popularity))
         lengths = np.array([len(user.all_rows) for user in users])
         self._short = lengths <= np.median(lengths)
         counts = np.asarray(popularity, np.float64)
@@ -89,19 +91,18 @@ class Evaluation:
             size: bytes of its encoder and index.
             table: the variant's own (de-quantized) item rows, for the error of its arithmetic.
         """
-        rankings, worst = [], 0.0
+        rankings, worst = _empty(len(self._users)), 0.0
         for done, user in enumerate(self._users):
             self._progress(f"{runtime}/{precision}", done, len(self._users))
             encoded = retriever.encode(*padded(user.rows, user.confidences, retriever.window))
             found = retriever.retrieve(encoded.vector, exclude=_excluded(user), k=DEPTH)
-            rankings.append(found.rows[:DEPTH])
+            _put(rankings, done, found.rows)
             exact = fold_in_exact(table, user.rows, user.confidences)
             size_of_exact = float(np.linalg.norm(exact))
             if size_of_exact > 0:
                 worst = max(worst, float(np.linalg.norm(encoded.vector[0] - exact)) / size_of_exact)
         self._progress(f"{runtime}/{precision}", len(self._users), len(self._users))
         ranked, source, bootstrap = self._metrics(rankings), self._source, self._bootstrap
-        overlaps = [overlap_at(10, mine, theirs) for mine, theirs in zip(rankings, source.rankings, strict=True)]
         return VariantEvidence(
             runtime=runtime,
             precision=precision,
@@ -110,7 +111,7 @@ class Evaluation:
             recall_at_50=bootstrap.mean(ranked.recall),
             ndcg_change=bootstrap.relative_change(ranked.ndcg, source.ndcg),
             recall_change=bootstrap.relative_change(ranked.recall, source.recall),
-            top10_overlap=decimal(float(np.mean(overlaps))),
+            top10_overlap=decimal(float(overlap_at(10, rankings, source.rankings).mean())),
             user_vector_error=decimal(worst, 9),
             slices=(
                 self._slice("short histories", ranked.ndcg, source.ndcg, self._short),
@@ -139,33 +140,26 @@ class Evaluation:
         )
 
     def _ranked(self, stage: str, scores: Callable[[HeldOutUser], NDArray[np.float64]]) -> RankedUsers:
-        rankings = []
+        rankings = _empty(len(self._users))
         for done, user in enumerate(self._users):
             self._progress(stage, done, len(self._users))
-            rankings.append(top_rows(scores(user), _excluded(user), DEPTH))
+            _put(rankings, done, top_rows(scores(user), _excluded(user), DEPTH))
         self._progress(stage, len(self._users), len(self._users))
         return self._metrics(rankings)
 
     def _beyond_the_window(self, source: SourceModel) -> RankedUsers:
         """The source model with whole histories; where the window holds all of it, the ranking is known already."""
-        rankings = [
-            self._source.rankings[i]
-            if len(user.rows) == len(user.all_rows)
-            else top_rows(source.scores(user.all_rows, user.all_confidences), _excluded(user), DEPTH)
-            for i, user in enumerate(self._users)
-        ]
+        rankings = self._source.rankings.copy()
+        for i, user in enumerate(self._users):
+            if len(user.rows) < len(user.all_rows):
+                scores = source.scores(user.all_rows, user.all_confidences)
+                _put(rankings, i, top_rows(scores, _excluded(user), DEPTH))
         return self._metrics(rankings)
 
-    def _metrics(self, rankings: Sequence[Ranking]) -> RankedUsers:
-        pairs = [(ranking, user.targets) for ranking, user in zip(rankings, self._users, strict=True)]
-        head = [(ranking, targets[self._head[targets]]) for ranking, targets in pairs]
-        tail = [(ranking, targets[~self._head[targets]]) for ranking, targets in pairs]
-
-        def ndcg(some: list[tuple[Ranking, NDArray[np.int32]]]) -> NDArray[np.float64]:
-            return np.array([ndcg_at(10, ranking, targets) if len(targets) else np.nan for ranking, targets in some])
-
-        recall = np.array([recall_at(DEPTH, ranking, targets) for ranking, targets in pairs])
-        return RankedUsers(rankings, ndcg(pairs), recall, ndcg(head), ndcg(tail))
+    def _metrics(self, rankings: Rankings) -> RankedUsers:
+        every, head, tail = self._targets, self._targets.only(self._head), self._targets.only(~self._head)
+        ndcg = [ndcg_at(10, targets.hits(rankings), targets.counts) for targets in (every, head, tail)]
+        return RankedUsers(rankings, ndcg[0], recall_at(DEPTH, every.hits(rankings), every.counts), ndcg[1], ndcg[2])
 
     def _slice(
         self,
@@ -210,3 +204,11 @@ def check_budget(budget: Budget, variants: Sequence[VariantEvidence]) -> None:
 
 def _excluded(user: HeldOutUser) -> set[int]:
     return {*user.seen, *user.rows.tolist()}
+
+
+def _empty(users: int) -> Rankings:
+    return np.full((users, DEPTH), -1, np.int32)
+
+
+def _put(rankings: Rankings, user: int, rows: NDArray[np.int32]) -> None:
+    rankings[user, : min(len(rows), DEPTH)] = rows[:DEPTH]

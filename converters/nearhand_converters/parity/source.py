@@ -7,7 +7,6 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand_converters.parity.ranking import Ranking
 from nearhand_converters.sources.factors import FactorModel
 
 
@@ -27,12 +26,15 @@ class SourceModel:
         return scores
 
 
-def top_rows(scores: NDArray[np.floating], exclude: Collection[int], k: int) -> Ranking:
+def top_rows(scores: NDArray[np.floating], exclude: Collection[int], k: int) -> NDArray[np.int32]:
     """The ``k`` rows with the highest scores, equal scores by lower row, without those excluded; int32 [<= k]."""
-    excluded = np.fromiter(exclude, np.int64, len(exclude))
-    count = min(len(scores), k + len(excluded))
+    allowed = np.ones(len(scores), np.bool_)
+    allowed[np.fromiter(exclude, np.int64, len(exclude))] = False
+    count = min(k, int(allowed.sum()))
+    if count == 0:
+        return np.empty(0, np.int32)
     # Everything not below the count-th score, so that ties at the edge are all there to be ordered by row.
-    edge = np.partition(scores, len(scores) - count)[len(scores) - count]
-    rows = np.flatnonzero(scores >= edge)
-    rows = rows[~np.isin(rows, excluded)]
+    left = np.where(allowed, scores, -np.inf)
+    edge = np.partition(left, len(left) - count)[len(left) - count]
+    rows = np.flatnonzero(allowed & (scores >= edge))
     return rows[np.lexsort((rows, -scores[rows]))][:k].astype(np.int32)

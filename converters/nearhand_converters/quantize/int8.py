@@ -26,7 +26,14 @@ def quantize_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     """The int8 form of a float32 graph with the same inputs and outputs; the argument is not changed."""
     graph = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    tables = {node.input[0] for node in graph.node if node.op_type == "Gather" and constants[node.input[0]].ndim == 2}
+    tables = {
+        node.input[0]
+        for node in graph.node
+        if node.op_type == "Gather"
+        and (table := constants.get(node.input[0])) is not None
+        and table.ndim == 2
+        and table.dtype == np.float32
+    }
     rewriter = _Rewriter(graph, constants, tables)
     return rewriter.run()
 
@@ -46,15 +53,13 @@ class _Rewriter:
         for value in self._graph.input:
             self._names[value.name] = value.name
             self._g.declare_input(value)
-        retrieval = {id(node) for node in self._graph.node if self._is_retrieval(node)}
-        skipped = {
-            id(inner) for node in self._graph.node if id(node) in retrieval for inner in self._retrieval_chain(node)
-        }
+        retrieval = {node.output[0]: chain for node in self._graph.node if (chain := self._retrieval_chain(node))}
+        skipped = {inner.output[0] for chain in retrieval.values() for inner in chain}
         for node in self._graph.node:
-            if id(node) in skipped:
+            if node.output[0] in skipped:
                 continue
-            if id(node) in retrieval:
-                self._retrieve(node)
+            if node.output[0] in retrieval:
+                self._retrieve(node, retrieval[node.output[0]][0])
             elif node.op_type == "Gather" and node.input[0] in self._tables:
                 self._names[node.output[0]] = self._look_up(node.input[0], self._value(node.input[1]), _axis(node))
             else:
@@ -74,15 +79,13 @@ class _Rewriter:
             self._names[name] = self._g.constant(self._constants[name])
         return self._names[name]
 
-    def _is_retrieval(self, node: onnx.NodeProto) -> bool:
-        return node.op_type == "TopK" and self._matmul(node).input[1] in self._tables
-
-    def _matmul(self, top_k: onnx.NodeProto) -> onnx.NodeProto:
-        matmul: onnx.NodeProto = self._producers[self._producers[top_k.input[0]].input[0]]
-        return matmul
-
-    def _retrieval_chain(self, top_k: onnx.NodeProto) -> list[onnx.NodeProto]:
-        return [self._matmul(top_k), self._producers[top_k.input[0]]]
+    def _retrieval_chain(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """The MatMul and the Reshape before a TopK over the scores of a table's rows; empty for any other node."""
+        reshape = self._producers.get(node.input[0]) if node.op_type == "TopK" else None
+        matmul = self._producers.get(reshape.input[0]) if reshape is not None and reshape.op_type == "Reshape" else None
+        if matmul is not None and matmul.op_type == "MatMul" and matmul.input[1] in self._tables:
+            return [matmul, reshape]
+        return []
 
     def _quantized(self, table: str, axis: int) -> tuple[str, str]:
         """The names of the int8 table, laid out as ``table`` is, and of its scales; ``axis`` is that of the rows."""
@@ -99,9 +102,8 @@ class _Rewriter:
             scale = self._g.add("Reshape", scale, self._g.constant(np.array([-1, 1], np.int64)))
         return self._g.add("Mul", gathered, scale)
 
-    def _retrieve(self, top_k: onnx.NodeProto) -> None:
+    def _retrieve(self, top_k: onnx.NodeProto, matmul: onnx.NodeProto) -> None:
         g = self._g
-        matmul = self._matmul(top_k)
         x, k = self._value(matmul.input[0]), self._value(top_k.input[1])
         values, scales = self._quantized(matmul.input[1], axis=1)
         floor = g.constant(np.array(1e-30, np.float32))

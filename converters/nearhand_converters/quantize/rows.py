@@ -21,8 +21,12 @@ class QuantizedRows:
 
 
 def quantize_rows(table: NDArray[np.float32]) -> QuantizedRows:
-    """Quantize float32 [rows, width]; the largest magnitude of each row becomes ±127. A zero row has scale 1."""
+    """Quantize float32 [rows, width]; the largest magnitude of each row becomes ±127.
+
+    A row within 1e-30 of zero becomes zeros with scale 1: its own scale would be subnormal, which some processors
+    take for zero.
+    """
     largest = np.abs(table).max(axis=1, initial=0.0).astype(np.float32)
-    scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
+    scales = np.where(largest > 1e-30, largest / np.float32(127), np.float32(1)).astype(np.float32)
     values = np.clip(np.rint(table / scales[:, None]), -127, 127).astype(np.int8)
     return QuantizedRows(values, scales)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +76,8 @@ class HistoryFold:
             policy: the bundle's.
             rows: item id → row of the catalogue.
         """
-        self._confidences = {event: float(value) for event, value in policy.confidences.items()}
-        self._cap = float(policy.confidence_cap)
+        self._confidences = policy.confidences
+        self._cap = policy.confidence_cap
         self._window = policy.window
         self._seen_types = frozenset(policy.seen)
         self._rows = rows
@@ -103,22 +104,31 @@ class HistoryFold:
                 order = (event.timestamp, event.sequence)
                 state = self._items.setdefault(row, _ItemState(order))
                 state.latest = max(state.latest, order)
-                state.events.append((order, HistoryEvent(event.event_id, event.event, confidence)))
+                state.events.append((order, HistoryEvent(event.event_id, event.event, float(confidence))))
                 self._history = None
 
     def history(self) -> History:
         """The history as of the events folded so far: the window's most recent items."""
-        if self._history is None:
-            self._history = History(self.whole_history().items[-self._window :])
-        return self._history
+        return History(self.whole_history().items[-self._window :])
 
     def whole_history(self) -> History:
         """The same without a window, for measuring what the window costs."""
-        recent = sorted(self._items.items(), key=lambda entry: entry[1].latest)
-        return History(tuple(item for row, state in recent if (item := self._item(row, state)).confidence != 0))
+        if self._history is None:
+            recent = sorted(self._items.items(), key=_latest)
+            self._history = History(tuple(item for row, state in recent if (item := self._item(row, state)).confidence))
+        return self._history
 
     def _item(self, row: int, state: _ItemState) -> HistoryItem:
-        state.events.sort(key=lambda entry: entry[0])
-        events = tuple(event for _, event in state.events)
-        total = sum(event.confidence for event in events)
-        return HistoryItem(row, max(-self._cap, min(self._cap, total)), events)
+        state.events.sort(key=_order)
+        events = tuple([event for _, event in state.events])
+        # As decimals, because floats of tenths do not cancel out: 0.1 + 0.2 - 0.3 is not 0.
+        total = sum((self._confidences[event.event] for event in events), start=Decimal(0))
+        return HistoryItem(row, float(max(-self._cap, min(self._cap, total))), events)
+
+
+def _latest(entry: tuple[int, _ItemState]) -> tuple[int, int]:
+    return entry[1].latest
+
+
+def _order(entry: tuple[tuple[int, int], HistoryEvent]) -> tuple[int, int]:
+    return entry[0]

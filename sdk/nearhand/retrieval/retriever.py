@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nearhand.errors import ModelError
 from nearhand.runtime import Session
 
 
@@ -73,14 +74,20 @@ class Retriever:
             exclude: item rows that may not come back.
 
         Raises:
-            ModelError: the runtime fails.
+            ModelError: the runtime fails, or gives a row that the catalogue does not have.
         """
         count = min(self._items, max(self._candidates, k) + len(exclude))
         outputs = self._index.run({"user_vector": vector, "k": np.array([count], np.int32)})
         found = Candidates(outputs["candidate_rows"], outputs["candidate_scores"], outputs["candidate_vectors"])
+        if not ((found.rows >= 0) & (found.rows < self._items)).all():
+            raise ModelError(
+                f"gives item rows outside 0 … {self._items - 1}", place="index", remedy="use another variant"
+            )
         order = np.lexsort((found.rows, -found.scores))
         if exclude:
-            order = order[~np.isin(found.rows[order], np.fromiter(exclude, np.int32, len(exclude)))]
+            excluded = np.zeros(self._items, np.bool_)
+            excluded[np.fromiter(exclude, np.intp, len(exclude))] = True
+            order = order[~excluded[found.rows[order]]]
         return found.take(order)
 
     def close(self) -> None:

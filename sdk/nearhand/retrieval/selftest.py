@@ -23,16 +23,22 @@ def check_golden(retriever: Retriever, golden: Golden, precision: Precision, *, 
         rows, confidences = padded(case.rows, map(float, case.confidences), retriever.window)
         user = retriever.encode(rows, confidences)
         found = retriever.retrieve(user.vector, exclude=set(case.rows), k=len(expected))
+        if len(found.rows) < len(expected):
+            raise _failure(f"golden case {number} gives {len(found.rows)} items, not {len(expected)}", place)
         tolerance = float(golden.tolerance) * max(map(abs, scores), default=0.0)
         by_row = dict(zip(expected, scores, strict=True))
         for position, wanted in enumerate(scores):
             row, score = int(found.rows[position]), float(found.scores[position])
             # The score at each rank must agree; the item may be another only if it is expected with that same score,
-            # or was, so to speak, the next one just outside the list.
-            if abs(score - wanted) > tolerance or abs(by_row.get(row, score) - score) > tolerance:
-                raise ModelError(
+            # or was, so to speak, the next one just outside the list. Asked so that a NaN does not agree.
+            if not (abs(score - wanted) <= tolerance and abs(by_row.get(row, score) - score) <= tolerance):
+                raise _failure(
                     f"golden case {number} gives item row {row} with score {score:.7g} at rank {position}, not row "
                     f"{expected[position]} with {wanted:.7g}",
-                    place=place,
-                    remedy="this variant does not compute correctly on this device; use another runtime or precision",
+                    place,
                 )
+
+
+def _failure(problem: str, place: str) -> ModelError:
+    remedy = "this variant does not compute correctly on this device; use another runtime or precision"
+    return ModelError(problem, place=place, remedy=remedy)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.bundle.schema import TensorSpec
@@ -28,9 +29,10 @@ def check_inputs(specs: Sequence[TensorSpec], tensors: Tensors, *, place: str) -
         fits = len(tensor.shape) == len(spec.shape) and all(
             wanted in (-1, given) for wanted, given in zip(spec.shape, tensor.shape, strict=True)
         )
-        if tensor.dtype.name != spec.dtype or not fits:
+        # Not by the dtype's name: that of the other byte order is the same, and native code would misread it.
+        if tensor.dtype != np.dtype(spec.dtype) or not fits:
             raise ModelError(
-                f"input {spec.name!r} is {tensor.dtype.name} {list(tensor.shape)}",
+                f"input {spec.name!r} is {tensor.dtype} {list(tensor.shape)}",
                 place=place,
                 remedy=f"give {spec.dtype} {list(spec.shape)}",
             )

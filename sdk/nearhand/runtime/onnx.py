@@ -30,7 +30,7 @@ class OnnxRuntime:
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors reach the caller as ModelError; warnings would go to the app's stderr
+        options.log_severity_level = 4  # errors reach the caller as ModelError; the app's stderr is not ours
         try:
             session = self._onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:

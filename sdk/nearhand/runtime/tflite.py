@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from importlib import import_module, metadata, util
+from importlib import import_module, util
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,8 @@ class TFLiteRuntime:
     name: RuntimeName = "tflite"
 
     def __init__(self) -> None:
+        from importlib import metadata  # brings email and socket with it: not for everyone who imports nearhand
+
         package = next(name for name in DISTRIBUTIONS if util.find_spec(name) is not None)
         self._interpreter = import_module(f"{package}.interpreter").Interpreter
         self.version = metadata.version(DISTRIBUTIONS[package])

@@ -50,7 +50,7 @@ class Assembler:
         tensor = schema.TensorT()
         tensor.name = f"t{len(self._tensors)}"
         tensor.type = getattr(schema.TensorType, _TYPES[dtype])
-        tensor.shape = [max(dimension, 1) for dimension in shape]
+        tensor.shape = [1 if dimension < 0 else dimension for dimension in shape]
         if any(dimension < 0 for dimension in shape):
             tensor.shapeSignature = list(shape)
         tensor.buffer = buffer

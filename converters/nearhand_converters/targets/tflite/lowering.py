@@ -1,8 +1,8 @@
 """ONNX → TFLite, one function for each ONNX operator of a closed list. Anything else is refused by name.
 
 TFLite counts and indexes with int32, so int64 values of the ONNX graph are int32 here and casts between them vanish.
-A constant that is the right side of a matrix product is stored transposed: rows are items, as TFLite's kernels want
-them, and whoever else reads that constant (the look-up of candidate rows) reads the same bytes.
+A matrix that is the right side of a product is stored transposed: rows are items, as TFLite's kernels want them, and
+the look-up of candidate rows reads the same bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,31 @@ _DTYPES = {
     TensorProto.UINT8: "uint8",
 }
 
+_NUMBERS = ("float32", "int32")
+_ANY = tuple(dict.fromkeys(_DTYPES.values()))
+_READS = {
+    "ABS": ("float32",),
+    "ADD": _NUMBERS,
+    "BATCH_MATMUL": ("float32", "int8"),
+    "CAST": _ANY,
+    "DIV": _NUMBERS,
+    "GATHER": _ANY,
+    "MAXIMUM": _NUMBERS,
+    "MINIMUM": _NUMBERS,
+    "MUL": _NUMBERS,
+    "REDUCE_MAX": _NUMBERS,
+    "RELU": ("float32",),
+    "RESHAPE": _ANY,
+    "ROUND": ("float32",),
+    "SUB": _NUMBERS,
+    "TOPK_V2": _NUMBERS,
+    "TRANSPOSE": _ANY,
+}
+"""TFLite operator → the types of its first input that every runtime has at the version that we stamp."""
+
+_MAX_RANK = 4
+"""Beyond it several operators need a later version, or have no kernel."""
+
 
 def lower(model: onnx.ModelProto) -> tuple[bytes, dict[str, int]]:
     """The TFLite file of an ONNX graph, and the version of each TFLite operator in it.
@@ -47,51 +72,93 @@ class _Lowering:
         self.transposed = {
             node.input[1]
             for node in graph.node
-            if node.op_type in ("MatMul", "MatMulInteger") and node.input[1] in self.constants
+            if node.op_type in ("MatMul", "MatMulInteger")
+            and node.input[1] in self.constants
+            and self.constants[node.input[1]].ndim == 2
         }
+        self.columns: dict[str, Value] = {}
 
     def run(self) -> tuple[bytes, dict[str, int]]:
-        inputs = {value.name: self.new(value.name) for value in self.graph.input}
+        inputs = {value.name: self.new(value.name, f"graph {self.graph.name}") for value in self.graph.input}
         self.values.update(inputs)
         for node in self.graph.node:
             lowering = OPERATORS.get(node.op_type)
             if lowering is None:
                 raise UnsupportedOperatorError(
                     f"operator {node.op_type} has no TFLite form",
-                    place=f"node {node.output[0]} of graph {self.graph.name}",
+                    place=self._place(node),
                     remedy="use --target onnx, or build the model from " + ", ".join(sorted(OPERATORS)),
                 )
             lowering(self, node)
-        outputs = {value.name: self.values[value.name] for value in self.graph.output}
+        outputs = {value.name: self.value(value.name) for value in self.graph.output}
+        if len({value.index for value in (*inputs.values(), *outputs.values())}) < len(inputs) + len(outputs):
+            raise UnsupportedOperatorError(
+                "one value is two inputs or outputs, and a TFLite tensor has one name",
+                place=f"graph {self.graph.name}",
+                remedy="use --target onnx for this model",
+            )
         return self.out.serialize(inputs, outputs), self.out.versions
 
     def value(self, name: str) -> Value:
         """The TFLite tensor of an ONNX value; a constant becomes one where it is first read."""
         if name not in self.values:
-            array = self.constants[name]
-            if array.dtype == np.int64:
-                array = array.astype(np.int32)
-            self.values[name] = self.out.constant(array.T if name in self.transposed else array)
+            self.values[name] = self._constant(self.constants[name])
         return self.values[name]
 
-    def new(self, name: str) -> Value:
+    def right(self, name: str) -> Value:
+        """The right side of a matrix product: transposed if it is one of ``transposed``."""
+        if name not in self.transposed:
+            return self.value(name)
+        if name not in self.columns:
+            self.columns[name] = self._constant(self.constants[name].T)
+        return self.columns[name]
+
+    def _constant(self, array: NDArray[Any]) -> Value:
+        return self.out.constant(array.astype(np.int32) if array.dtype == np.int64 else array)
+
+    def new(self, name: str, place: str) -> Value:
         """A fresh TFLite tensor with the type and shape that ONNX inferred for ``name``."""
-        tensor = self.infos[name].type.tensor_type
+        tensor = self.infos[name].type.tensor_type if name in self.infos else None
+        if tensor is None or tensor.elem_type not in _DTYPES or not tensor.HasField("shape"):
+            raise UnsupportedOperatorError(
+                f"value {name} has a type that is not one of {', '.join(_ANY)}, or no number of dimensions",
+                place=place,
+                remedy="use --target onnx for this model",
+            )
         shape = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
         return self.out.tensor(_DTYPES[tensor.elem_type], shape)
 
     def result(self, node: onnx.NodeProto, index: int = 0) -> Value:
         """The tensor of a node's output."""
         name = node.output[index]
-        self.values[name] = self.new(name)
+        self.values[name] = self.new(name, self._place(node))
         return self.values[name]
+
+    def add(
+        self,
+        node: onnx.NodeProto,
+        operator: str,
+        inputs: list[Value],
+        *outputs: Value,
+        options: str | None = None,
+        **settings: object,
+    ) -> None:
+        """Append a TFLite operator for ``node``, if runtimes have it for these types and shapes."""
+        if inputs[0].dtype not in _READS[operator]:
+            raise self.refuse(node, f"not for {inputs[0].dtype}, only for {', '.join(_READS[operator])}")
+        if max(len(value.shape) for value in (*inputs, *outputs)) > _MAX_RANK:
+            raise self.refuse(node, f"only for at most {_MAX_RANK} dimensions")
+        self.out.add(operator, inputs, *outputs, options=options, **settings)
 
     def refuse(self, node: onnx.NodeProto, reason: str) -> UnsupportedOperatorError:
         return UnsupportedOperatorError(
             f"operator {node.op_type}: {reason}",
-            place=f"node {node.output[0]} of graph {self.graph.name}",
+            place=self._place(node),
             remedy="use --target onnx for this model",
         )
+
+    def _place(self, node: onnx.NodeProto) -> str:
+        return f"node {node.output[0]} of graph {self.graph.name}"
 
 
 Lowering = Callable[[_Lowering, onnx.NodeProto], None]
@@ -101,84 +168,99 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
-def _elementwise(operator: str, options: str | None) -> Lowering:
+def _elementwise(operator: str, options: str | None, inputs: int = 2) -> Lowering:
     """An operator that takes the same inputs in the same order and broadcasts alike."""
 
     def lowering(x: _Lowering, node: onnx.NodeProto) -> None:
-        x.out.add(operator, [x.value(name) for name in node.input], x.result(node), options=options)
+        if len(node.input) != inputs:
+            raise x.refuse(node, f"has {len(node.input)} inputs, only {inputs} are written")
+        x.add(node, operator, [x.value(name) for name in node.input], x.result(node), options=options)
 
     return lowering
 
 
 def _cast(x: _Lowering, node: onnx.NodeProto) -> None:
     source = x.value(node.input[0])
-    if _DTYPES[_attribute(node, "to", 0)] == source.dtype:
+    if _DTYPES.get(_attribute(node, "to", 0)) == source.dtype:
         x.values[node.output[0]] = source
     else:
-        x.out.add("CAST", [source], x.result(node), options="CastOptions")
+        x.add(node, "CAST", [source], x.result(node), options="CastOptions")
 
 
 def _gather(x: _Lowering, node: onnx.NodeProto) -> None:
-    table, rows = x.value(node.input[0]), x.value(node.input[1])
+    table, rows = x.right(node.input[0]), x.value(node.input[1])
     axis = _attribute(node, "axis", 0)
     result = x.result(node)
     if node.input[0] not in x.transposed:
-        x.out.add("GATHER", [table, rows], result, options="GatherOptions", axis=axis)
+        x.add(node, "GATHER", [table, rows], result, options="GatherOptions", axis=axis)
         return
     if axis != 1 or len(rows.shape) != 1:
         raise x.refuse(node, "a table that is also multiplied can only be read by column, with a list of columns")
     gathered = x.out.tensor(result.dtype, result.shape[::-1])
-    x.out.add("GATHER", [table, rows], gathered, options="GatherOptions", axis=0)
-    x.out.add("TRANSPOSE", [gathered, x.out.constant(np.array([1, 0], np.int32))], result, options="TransposeOptions")
+    x.add(node, "GATHER", [table, rows], gathered, options="GatherOptions", axis=0)
+    x.add(node, "TRANSPOSE", [gathered, x.out.constant(np.array([1, 0], np.int32))], result, options="TransposeOptions")
 
 
 def _transpose(x: _Lowering, node: onnx.NodeProto) -> None:
-    permutation = x.out.constant(np.array(_attribute(node, "perm", None), np.int32))
-    x.out.add("TRANSPOSE", [x.value(node.input[0]), permutation], x.result(node), options="TransposeOptions")
+    source = x.value(node.input[0])
+    reverse = list(range(len(source.shape)))[::-1]
+    permutation = x.out.constant(np.array(_attribute(node, "perm", reverse), np.int32))
+    x.add(node, "TRANSPOSE", [source, permutation], x.result(node), options="TransposeOptions")
 
 
 def _reshape(x: _Lowering, node: onnx.NodeProto) -> None:
-    shape = x.constants[node.input[1]].astype(np.int32)
+    shape = x.constants.get(node.input[1])
+    if shape is None or 0 in shape:
+        raise x.refuse(node, "needs a constant shape without zeros")
     inputs = [x.value(node.input[0]), x.value(node.input[1])]
-    x.out.add("RESHAPE", inputs, x.result(node), options="ReshapeOptions", newShape=shape.tolist())
+    x.add(node, "RESHAPE", inputs, x.result(node), options="ReshapeOptions", newShape=shape.tolist())
 
 
 def _matmul(x: _Lowering, node: onnx.NodeProto) -> None:
-    left, right = x.value(node.input[0]), x.value(node.input[1])
+    left, right = x.value(node.input[0]), x.right(node.input[1])
+    if min(len(left.shape), len(right.shape)) < 2:
+        raise x.refuse(node, "needs two matrices, or stacks of them")
     transposed = node.input[1] in x.transposed
-    x.out.add("BATCH_MATMUL", [left, right], x.result(node), options="BatchMatMulOptions", adjY=transposed)
+    x.add(node, "BATCH_MATMUL", [left, right], x.result(node), options="BatchMatMulOptions", adjY=transposed)
 
 
 def _matmul_integer(x: _Lowering, node: onnx.NodeProto) -> None:
-    """u8 activations around a zero point become s8 around zero: TFLite multiplies int8 by int8 into int32."""
-    if node.input[1] not in x.transposed or len(node.input) != 3:
-        raise x.refuse(node, "needs a constant right side and a zero point of the left")
+    """u8 activations around a zero point become s8 around zero: TFLite multiplies int8 by int8 into int32.
+
+    Exact for activations whose distance from the zero point fits int8, as our 7-bit ones do.
+    """
+    if node.input[1] not in x.transposed or len(node.input) != 3 or x.constants[node.input[1]].dtype != np.int8:
+        raise x.refuse(node, "needs a constant int8 matrix at the right and a zero point of the left")
+    if node.input[2] not in x.constants or x.constants[node.input[2]].size != 1:
+        raise x.refuse(node, "needs one constant zero point for the whole left side")
     activation = x.value(node.input[0])
     wide, centred = (x.out.tensor("int32", activation.shape) for _ in range(2))
     narrow = x.out.tensor("int8", activation.shape)
     zero_point = x.out.constant(x.constants[node.input[2]].astype(np.int32))
-    x.out.add("CAST", [activation], wide, options="CastOptions")
-    x.out.add("SUB", [wide, zero_point], centred, options="SubOptions")
-    x.out.add("CAST", [centred], narrow, options="CastOptions")
-    x.out.add("BATCH_MATMUL", [narrow, x.value(node.input[1])], x.result(node), options="BatchMatMulOptions", adjY=True)
+    x.add(node, "CAST", [activation], wide, options="CastOptions")
+    x.add(node, "SUB", [wide, zero_point], centred, options="SubOptions")
+    x.add(node, "CAST", [centred], narrow, options="CastOptions")
+    x.add(
+        node, "BATCH_MATMUL", [narrow, x.right(node.input[1])], x.result(node), options="BatchMatMulOptions", adjY=True
+    )
 
 
 def _gemm(x: _Lowering, node: onnx.NodeProto) -> None:
     if _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "beta", 1.0) != 1.0:
         raise x.refuse(node, "only alpha = beta = 1 is written")
-    left, right = x.value(node.input[0]), x.value(node.input[1])
+    left, right = x.value(node.input[0]), x.right(node.input[1])
     transposes = {
         "adjX": bool(_attribute(node, "transA", 0)),
         "adjY": bool(_attribute(node, "transB", 0)) != (node.input[1] in x.transposed),
     }
     result = x.result(node)
     product = x.out.tensor(result.dtype, result.shape) if len(node.input) == 3 else result
-    if left.shape == (1, 1):  # a scalar times a row: no matrix product needed
-        x.out.add("MUL", [left, right], product, options="MulOptions")
+    if left.shape == (1, 1) and not transposes["adjY"]:  # a scalar times a row: no matrix product needed
+        x.add(node, "MUL", [left, right], product, options="MulOptions")
     else:
-        x.out.add("BATCH_MATMUL", [left, right], product, options="BatchMatMulOptions", **transposes)
+        x.add(node, "BATCH_MATMUL", [left, right], product, options="BatchMatMulOptions", **transposes)
     if len(node.input) == 3:
-        x.out.add("ADD", [x.value(node.input[2]), product], result, options="AddOptions")
+        x.add(node, "ADD", [x.value(node.input[2]), product], result, options="AddOptions")
 
 
 def _top_k(x: _Lowering, node: onnx.NodeProto) -> None:
@@ -187,13 +269,14 @@ def _top_k(x: _Lowering, node: onnx.NodeProto) -> None:
     if _attribute(node, "axis", -1) not in (-1, len(source.shape) - 1) or not _attribute(node, "largest", 1):
         raise x.refuse(node, "only the largest along the last axis")
     outputs = [x.result(node, i) for i in range(2)]
-    x.out.add("TOPK_V2", [source, x.value(node.input[1])], *outputs, options="TopKV2Options")
+    x.add(node, "TOPK_V2", [source, x.value(node.input[1])], *outputs, options="TopKV2Options")
 
 
 def _reduce_max(x: _Lowering, node: onnx.NodeProto) -> None:
     source = x.value(node.input[0])
     axes = _attribute(node, "axes", list(range(len(source.shape))))
-    x.out.add(
+    x.add(
+        node,
         "REDUCE_MAX",
         [source, x.out.constant(np.array(axes, np.int32))],
         x.result(node),
@@ -203,7 +286,7 @@ def _reduce_max(x: _Lowering, node: onnx.NodeProto) -> None:
 
 
 OPERATORS: dict[str, Lowering] = {
-    "Abs": _elementwise("ABS", "AbsOptions"),
+    "Abs": _elementwise("ABS", "AbsOptions", 1),
     "Add": _elementwise("ADD", "AddOptions"),
     "Cast": _cast,
     "Div": _elementwise("DIV", "DivOptions"),
@@ -215,9 +298,9 @@ OPERATORS: dict[str, Lowering] = {
     "Min": _elementwise("MINIMUM", "MaximumMinimumOptions"),
     "Mul": _elementwise("MUL", "MulOptions"),
     "ReduceMax": _reduce_max,
-    "Relu": _elementwise("RELU", None),
+    "Relu": _elementwise("RELU", None, 1),
     "Reshape": _reshape,
-    "Round": _elementwise("ROUND", None),
+    "Round": _elementwise("ROUND", None, 1),
     "Sub": _elementwise("SUB", "SubOptions"),
     "TopK": _top_k,
     "Transpose": _transpose,

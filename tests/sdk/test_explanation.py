@@ -1,0 +1,79 @@
+"""The sentence, and the order of the evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nearhand.bundle.schema import Items
+from nearhand.explain import POPULAR, Explanation, explain
+from nearhand.retrieval import HistoryItem
+from nearhand.retrieval.history import HistoryEvent
+
+VERBS = {"item_viewed": "watched", "item_liked": "liked", "item_disliked": "disliked", "item_saved": "saved"}
+TITLES = ("Alien", "Brazil", "Casablanca", "Drive")
+ITEMS = Items(
+    item_ids=("a", "b", "c", "d"), titles=TITLES, years=(0,) * 4, genres=((),) * 4, directors=("",) * 4,
+    popularity=(0,) * 4,
+)  # fmt: skip
+
+
+def item(row: int, *events: tuple[str, float]) -> HistoryItem:
+    behind = tuple(HistoryEvent(f"{row}-{number}", *event) for number, event in enumerate(events))
+    return HistoryItem(row, sum(confidence for _, confidence in events), behind)
+
+
+def told(history: list[HistoryItem], *parts: float) -> Explanation:
+    return explain(history, np.array(parts), ITEMS, VERBS)
+
+
+VIEWED, LIKED, DISLIKED = ("item_viewed", 1.0), ("item_liked", 2.0), ("item_disliked", -1.5)
+
+
+@pytest.mark.parametrize(
+    ("events", "parts", "text"),
+    [
+        ((VIEWED, VIEWED), (0.2, 0.5), "Because you watched Brazil and Alien"),
+        ((VIEWED, VIEWED, VIEWED), (0.1, 0.3, 0.2), "Because you watched Brazil and Casablanca"),
+        ((VIEWED,), (0.2,), "Because you watched Alien"),
+        ((VIEWED, LIKED), (0.2, 0.5), "Because you liked Brazil and watched Alien"),
+        ((LIKED, VIEWED), (0.5, 0.2), "Because you liked Alien and watched Brazil"),
+        ((LIKED, VIEWED), (0.5, 0.0), "Because you liked Alien"),
+        ((LIKED, VIEWED), (0.5, -0.1), "Because you liked Alien"),
+        ((LIKED, DISLIKED), (0.5, 0.0), "Because you liked Alien"),
+        ((VIEWED, VIEWED, VIEWED), (0.2, 0.2, 0.2), "Because you watched Alien and Brazil"),
+        ((VIEWED, VIEWED), (0.0, -0.3), "Because of your recent activity"),
+        ((DISLIKED,), (0.0,), "Because of your recent activity"),
+        ((), (), "Because of your recent activity"),
+    ],
+)
+def test_the_sentence_names_the_two_strongest(
+    events: tuple[tuple[str, float], ...], parts: tuple[float, ...], text: str
+) -> None:
+    history = [item(row, event) for row, event in enumerate(events)]
+    assert told(history, *parts).text == text
+
+
+def test_the_verb_is_that_of_the_items_weightiest_event() -> None:
+    assert told([item(0, VIEWED, LIKED, VIEWED)], 0.3).text == "Because you liked Alien"
+    assert told([item(0, DISLIKED, LIKED)], 0.3).text == "Because you liked Alien"
+
+
+def test_evidence_is_every_event_largest_first_and_ties_in_history_order() -> None:
+    explanation = told([item(0, VIEWED), item(1, VIEWED, VIEWED), item(2, LIKED), item(3, DISLIKED)], 0.2, 0.4, 0.5, 0)
+    assert [(one.event_id, one.contribution) for one in explanation.evidence] == [
+        ("2-0", 0.5), ("0-0", 0.2), ("1-0", 0.2), ("1-1", 0.2), ("3-0", pytest.approx(0)),
+    ]  # fmt: skip
+    first = explanation.evidence[0]
+    assert (first.event, first.item_id, first.title) == ("item_liked", "c", "Casablanca")
+
+
+def test_an_event_against_its_item_counts_against_it() -> None:
+    explanation = told([item(0, LIKED, DISLIKED)], 0.1)  # 2 − 1.5 leaves 0.5
+    assert {one.event: one.contribution for one in explanation.evidence} == {
+        "item_liked": pytest.approx(0.4), "item_disliked": pytest.approx(-0.3),
+    }  # fmt: skip
+
+
+def test_what_is_popular_has_no_evidence() -> None:
+    assert POPULAR == Explanation("Popular with many people", ())
