@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Literal, Self
 import numpy as np
 
 from nearhand.bundle import BundleFolder, install_bundle, open_slot
+from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.schema import Precision, RuntimeName, Variant
 from nearhand.clock import Clock, SystemClock
 from nearhand.config import Config
@@ -173,18 +175,19 @@ class Personalizer:
             UsageError: ``k`` is not a positive integer.
             StorageError: the event log cannot be read.
         """
-        self._check_open()
         _check_k(k)
         with self._lock, self._meter.timed("recommend"):
+            self._check_open()
             self._fold_new_events()
-            history, seen = self._fold.history().items, self._fold.seen
+            history = self._fold.history().items
+            exclude = {*self._fold.seen, *(item.row for item in history)}
             if any(item.confidence > 0 for item in history):
                 try:
-                    user, best = self._rank(history, seen, k)
+                    user, best = self._rank(exclude, k)
                     return self._recommendations(best, "local", self._explanations(history, user, best))
                 except ModelError as error:
                     self._meter.degraded("recommend fell back to popularity", error)
-            rows, scores = self._popularity.top(exclude=seen, k=k)
+            rows, scores = self._popularity.top(exclude=exclude, k=k)
             return self._recommendations(
                 Candidates(rows, scores, np.empty((len(rows), 0), np.float32)), "fallback", [POPULAR] * len(rows)
             )
@@ -196,7 +199,6 @@ class Personalizer:
             UsageError: the item is not in the catalogue, or ``k`` is not a positive integer.
             ModelError: the runtime fails.
         """
-        self._check_open()
         _check_k(k)
         if item_id not in self._rows:
             raise UsageError(
@@ -206,6 +208,7 @@ class Personalizer:
             )
         row = self._rows[item_id]
         with self._lock, self._meter.timed("similar"):
+            self._check_open()
             # With a single event of confidence 1 the fold-in's matrix is I: the user vector is the item's own row.
             vector = self._retriever.encode(*padded([row], [1.0], self._retriever.window)).vector
             found = self._retriever.retrieve(vector, exclude={row}, k=k)
@@ -222,9 +225,9 @@ class Personalizer:
         Raises:
             StorageError: the event log cannot be read.
         """
-        self._check_open()
         manifest = self._bundle.manifest
         with self._lock:
+            self._check_open()
             self._fold_new_events()
             return Status(
                 bundle=manifest.name,
@@ -266,10 +269,9 @@ class Personalizer:
             self._fold.fold(events)
             self._folded = events[-1].sequence
 
-    def _rank(self, history: tuple[HistoryItem, ...], seen: Collection[int], k: int) -> tuple[User, Candidates]:
+    def _rank(self, exclude: Collection[int], k: int) -> tuple[User, Candidates]:
         rows, confidences = self._fold.history().padded(self._retriever.window)
         user = self._retriever.encode(rows, confidences)
-        exclude = {*seen, *(item.row for item in history)}
         found = self._retriever.retrieve(user.vector, exclude=exclude, k=k)
         return user, found.take(np.arange(min(k, len(found.rows))))
 
@@ -338,21 +340,23 @@ class Personalizer:
 
     def _load(self, runtime: Runtime, encoder: Variant, index: Variant, selftests: Path) -> Retriever:
         policy = self._bundle.manifest.policy
-        retriever = Retriever(
-            runtime.load(self._bundle.path(encoder.file)),
-            runtime.load(self._bundle.path(index.file)),
-            items=len(self._items.item_ids),
-            window=policy.window,
-            candidates=policy.candidates,
-        )
-        # One test for each bundle, variant and runtime version: an updated runtime has to prove itself again.
-        passed = selftests / f"{self._bundle.digest}-{runtime.name}-{runtime.version}-{encoder.precision}"
-        if not passed.exists():
-            check_golden(
-                retriever, self._bundle.golden(), encoder.precision, place=f"{encoder.runtime}/{encoder.precision}"
+        with ExitStack() as unless_it_passes:
+            sessions = []
+            for variant in (encoder, index):
+                sessions.append(runtime.load(self._bundle.path(variant.file)))
+                unless_it_passes.callback(sessions[-1].close)
+            retriever = Retriever(
+                *sessions, items=len(self._items.item_ids), window=policy.window, candidates=policy.candidates
             )
-            selftests.mkdir(parents=True, exist_ok=True)
-            passed.touch()
+            # One test for each bundle, variant and runtime version: an updated runtime has to prove itself again.
+            passed = selftests / f"{self._bundle.digest}-{runtime.name}-{runtime.version}-{encoder.precision}"
+            with storage_errors(str(passed)):
+                if not passed.exists():
+                    place = f"{encoder.runtime}/{encoder.precision}"
+                    check_golden(retriever, self._bundle.golden(), encoder.precision, place=place)
+                    selftests.mkdir(parents=True, exist_ok=True)
+                    passed.touch()
+            unless_it_passes.pop_all()
         return retriever
 
     def _check_open(self) -> None:

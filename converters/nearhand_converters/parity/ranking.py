@@ -59,7 +59,8 @@ def ndcg_at(k: int, hits: NDArray[np.bool_], counts: NDArray[np.int64]) -> NDArr
 def recall_at(k: int, hits: NDArray[np.bool_], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of the targets among the first ``k``, float64 [users]; NaN where there is no target."""
     found = hits[:, :k].sum(axis=1)
-    return np.divide(found, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    recall: NDArray[np.float64] = np.divide(found, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return recall
 
 
 def overlap_at(k: int, rankings: Rankings, references: Rankings) -> NDArray[np.float64]:
