@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUNDLE := build/films.nearhand
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test check bench environments clean
+.PHONY: demo test check bench docs environments clean
 
 demo: .venv/.demo ## Train, convert, prove and recommend on real or sample data.
 	@$(BIN)/python -m model_zoo train films-als -o build/films-als
@@ -24,6 +24,14 @@ check: .venv/.test ## Lint, types, import floors.
 
 bench: .venv/.test ## Ratios against named peers, in one run.
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+docs: .venv/.test ## Regenerate every generated part of README and docs.
+	@mkdir -p build
+	$(BIN)/python docs/generate.py cli
+	$(MAKE) --no-print-directory demo > build/demo.txt
+	$(BIN)/python docs/generate.py demo build/demo.txt
+	$(MAKE) --no-print-directory bench > build/bench.txt
+	$(BIN)/python docs/generate.py bench build/bench.txt
 
 environments: .venv/.test ## Emulated x86 without VNNI, emulated ARM64 and older runtimes, for the conformance tests.
 	$(BIN)/python -m tests.environments prepare
