@@ -126,8 +126,9 @@ def _dataset() -> Dataset:
 
 
 def _falling(count: int) -> NDArray[np.float64]:
-    weights = 1 / np.arange(2, count + 2)
-    return weights / weights.sum()
+    weights: NDArray[np.float64] = 1 / np.arange(2, count + 2, dtype=np.float64)
+    weights /= weights.sum()
+    return weights
 
 
 def _model(interactions: Interactions) -> FactorModel:

@@ -279,7 +279,7 @@ class Personalizer:
         confidences = np.array([item.confidence for item in history])
         parts = contributions(user.history_vectors[: len(history)], confidences, best.vectors)
         verbs = self._bundle.manifest.policy.verbs
-        return [explain(history, row, self._items, verbs) for row in parts]
+        return explain(history, parts, self._items, verbs)
 
     def _recommendations(
         self, best: Candidates, source: Source, explanations: list[Explanation]

@@ -61,9 +61,7 @@ def retrievers(tiny: Tiny, precision: Precision) -> Iterator[list[Retriever]]:
     for runtime in RUNTIMES:
         engine, files = installed_runtimes()[runtime](), tiny.files(runtime, precision)
         opened.append(
-            Retriever(
-                engine.load(files.encoder), engine.load(files.index), items=ITEMS, window=WINDOW, candidates=100
-            )
+            Retriever(engine.load(files.encoder), engine.load(files.index), items=ITEMS, window=WINDOW, candidates=100)
         )
     try:
         yield opened

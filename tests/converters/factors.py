@@ -16,7 +16,8 @@ def power_law_factors(items: int, factors: int, seed: int = 0) -> NDArray[np.flo
     generator = np.random.Generator(np.random.PCG64(seed))
     directions = generator.normal(size=(items, factors)) * np.arange(1, factors + 1) ** -0.5
     lengths = np.arange(1, items + 1) ** -0.6
-    return directions / np.linalg.norm(directions, axis=1, keepdims=True) * lengths[:, None]
+    rows: NDArray[np.float64] = directions * (lengths / np.linalg.norm(directions, axis=1))[:, None]
+    return rows
 
 
 def whitened(items: int, factors: int, regularization: float = 0.1, seed: int = 0) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from nearhand.retrieval import padded
+from nearhand_converters.errors import SourceError
 from nearhand_converters.graph.fold_in import (
     MAX_STEPS,
     FoldIn,
@@ -33,11 +34,11 @@ ROUNDING = 2.0**-24
 
 
 @cache
-def encoders(factors: int, window: int, alpha: float) -> tuple[NDArray[np.float32], OnnxModel, TFLiteModel]:
+def encoders(factors: int, window: int, alpha: float) -> tuple[NDArray[np.float32], tuple[OnnxModel, TFLiteModel]]:
     """The table, and the encoder on both engines with the steps that a conversion would choose."""
     table = whitened(ITEMS, factors)
     graph = fold_in_graph(FoldIn(table, window, fold_in_steps(5 * alpha, 0.5 * alpha)))
-    return table, OnnxModel(graph), TFLiteModel(graph)
+    return table, (OnnxModel(graph), TFLiteModel(graph))
 
 
 def encode(
@@ -63,7 +64,7 @@ def encode(
 @example(shape=(64, 256), alpha=40.0, fill=0.0, seed=0)
 def test_is_the_exact_solve_on_both_engines(shape: tuple[int, int], alpha: float, fill: float, seed: int) -> None:
     factors, window = shape
-    table, *engines = encoders(factors, window, alpha)
+    table, engines = encoders(factors, window, alpha)
     rows, confidences = history_of(round(fill * window), ITEMS, STRENGTHS * alpha, seed)
     exact = fold_in_exact(table, rows, confidences)
     for engine in engines:
@@ -115,7 +116,7 @@ def test_history_that_is_the_whole_catalogue(items: int, alpha: float) -> None:
 
 @pytest.mark.parametrize("length", range(17))
 def test_every_length_of_history(length: int) -> None:
-    table, *engines = encoders(32, 16, 2.0)
+    table, engines = encoders(32, 16, 2.0)
     rows, confidences = history_of(length, ITEMS, STRENGTHS * 2, seed=length)
     for engine in engines:
         user, _ = encode(engine, rows, confidences, 16)
@@ -124,7 +125,7 @@ def test_every_length_of_history(length: int) -> None:
 
 
 def test_empty_history_gives_exactly_zeros() -> None:
-    _, *engines = encoders(32, 16, 2.0)
+    _, engines = encoders(32, 16, 2.0)
     nothing = np.empty(0, np.int32), np.empty(0, np.float32)
     for engine in engines:
         user, vectors = encode(engine, *nothing, 16)
@@ -133,7 +134,7 @@ def test_empty_history_gives_exactly_zeros() -> None:
 
 
 def test_only_dislikes_give_exactly_zeros() -> None:
-    table, *engines = encoders(32, 16, 2.0)
+    table, engines = encoders(32, 16, 2.0)
     rows, confidences = np.arange(3, dtype=np.int32), np.full(3, -3, np.float32)
     assert not fold_in_exact(table, rows, confidences).any()
     assert not any(encode(engine, rows, confidences, 16)[0].any() for engine in engines)
@@ -142,7 +143,7 @@ def test_only_dislikes_give_exactly_zeros() -> None:
 @pytest.mark.parametrize("row", [-1, -2, ITEMS, ITEMS + 1, 10**6, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -200.0, 1e30])
 def test_rows_outside_the_catalogue_contribute_nothing(row: int, confidence: float) -> None:
-    _, *engines = encoders(32, 16, 2.0)
+    _, engines = encoders(32, 16, 2.0)
     rows, confidences = history_of(5, ITEMS, STRENGTHS * 2)
     foreign = np.insert(rows, 2, row).astype(np.int32), np.insert(confidences, 2, confidence).astype(np.float32)
     for engine in engines:
@@ -153,7 +154,7 @@ def test_rows_outside_the_catalogue_contribute_nothing(row: int, confidence: flo
 
 
 def test_the_first_and_last_row_of_the_catalogue_are_in_it() -> None:
-    table, *engines = encoders(32, 16, 2.0)
+    table, engines = encoders(32, 16, 2.0)
     for row in (0, ITEMS - 1):
         for engine in engines:
             user, vectors = encode(engine, np.array([row], np.int32), np.ones(1, np.float32), 16)
@@ -183,6 +184,13 @@ def test_whitened_scores_are_those_of_the_normal_equations(length: int, regulari
     expected = SourceModel(FactorModel(factors, regularization, 3.0, "")).scores(rows, confidences.astype(np.float64))
     scale = max(float(np.abs(expected).max()), 1e-300)
     np.testing.assert_allclose(table @ fold_in_exact(table, rows, confidences) / scale, expected / scale, atol=1e-10)
+
+
+@pytest.mark.parametrize(("scale", "regularization"), [(1e200, 0.1), (1.0, 1e-300)], ids=["overflow", "singular"])
+def test_factors_that_cannot_be_whitened_are_refused(scale: float, regularization: float) -> None:
+    factors = np.ones((5, 3)) * scale
+    with pytest.raises(SourceError, match="larger regularization"):
+        whiten(factors, regularization)
 
 
 def test_whitened_rows_are_a_partition_of_unity() -> None:
@@ -234,7 +242,7 @@ def test_checkerboard_users_get_items_of_their_block() -> None:
 
 @pytest.mark.parametrize("condition", [1.0, 1.5, 3.0, 10.0, 50.0, 200.0])
 def test_the_bound_on_steps_is_kept_on_the_worst_spectrum(condition: float) -> None:
-    """Chebyshev nodes fill [1, κ] as conjugate gradient likes them least: it needs all but a few of the bound's steps."""
+    """Chebyshev nodes fill [1, κ] as conjugate gradient likes them least."""
     steps = fold_in_steps(condition)
     assert steps < MAX_STEPS  # the cap is not what this is about
     nodes = np.cos(np.pi * (np.arange(300) + 0.5) / 300)

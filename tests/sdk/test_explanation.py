@@ -24,7 +24,7 @@ def item(row: int, *events: tuple[str, float]) -> HistoryItem:
 
 
 def told(history: list[HistoryItem], *parts: float) -> Explanation:
-    return explain(history, np.array(parts), ITEMS, VERBS)
+    return explain(history, np.array([parts]), ITEMS, VERBS)[0]
 
 
 VIEWED, LIKED, DISLIKED = ("item_viewed", 1.0), ("item_liked", 2.0), ("item_disliked", -1.5)
@@ -76,4 +76,4 @@ def test_an_event_against_its_item_counts_against_it() -> None:
 
 
 def test_what_is_popular_has_no_evidence() -> None:
-    assert POPULAR == Explanation("Popular with many people", ())
+    assert (POPULAR.text, POPULAR.evidence) == ("Popular with many people", ())

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,7 +178,7 @@ def test_events_without_confidence_item_or_catalogue_entry_leave_no_history() ->
 
 def test_padding_fills_up_with_rows_that_no_item_has() -> None:
     rows, given_confidences = fold([make_event(1, "item_liked", "m_7")]).history().padded(4)
-    assert (rows.tolist(), rows.dtype) == ([7, -1, -1, -1], np.int32)
+    assert (rows.tolist(), rows.dtype.name) == ([7, -1, -1, -1], "int32")
     assert given_confidences.tolist() == [pytest.approx(0.2), 0, 0, 0]
-    assert given_confidences.dtype == np.float32
+    assert given_confidences.dtype.name == "float32"
     assert [array.tolist() for array in padded([], [], 2)] == [[-1, -1], [0, 0]]

@@ -76,7 +76,7 @@ def test_a_foreign_error_becomes_one_line() -> None:
 
 def test_importing_nearhand_imports_no_engine() -> None:
     script = (
-        "import sys, nearhand, nearhand.testing; from nearhand.runtime import installed_runtimes; installed_runtimes()\n"
+        "import sys, nearhand, nearhand.testing, nearhand.runtime; nearhand.runtime.installed_runtimes()\n"
         "print([m for m in ('onnxruntime', 'ai_edge_litert', 'tflite_runtime', 'pytest', 'onnx') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

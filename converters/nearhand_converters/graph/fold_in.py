@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from nearhand_converters.errors import SourceError
 from nearhand_converters.graph.builder import GraphBuilder
 
 MAX_STEPS = 128
@@ -30,9 +31,21 @@ MAX_STEPS = 128
 
 
 def whiten(item_factors: NDArray[np.float64], regularization: float) -> NDArray[np.float64]:
-    """Whitened item rows Z = Y·L⁻ᵀ, float64 [items, factors]."""
-    gram = item_factors.T @ item_factors + regularization * np.eye(item_factors.shape[1])
-    return np.linalg.solve(np.linalg.cholesky(gram), item_factors.T).T
+    """Whitened item rows Z = Y·L⁻ᵀ, float64 [items, factors].
+
+    Raises:
+        SourceError: the factors are so large, or λ so small, that YᵀY + λI has no Cholesky factor in float64.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = item_factors.T @ item_factors + regularization * np.eye(item_factors.shape[1])
+    try:
+        if not np.isfinite(gram).all():
+            raise np.linalg.LinAlgError("it overflows")
+        lower = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError as error:
+        problem = f"the matrix of their inner products, plus regularization {regularization}, is singular ({error})"
+        raise SourceError(problem, place="item_factors", remedy="train with a larger regularization") from error
+    return np.linalg.solve(lower, item_factors.T).T
 
 
 def fold_in_exact(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _MALFORMED = (
     MemoryError,  # a header that claims more than there is
     RuntimeError,  # an encrypted entry, or an unknown compression
     SyntaxError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -401,12 +401,10 @@ def _require_same(given: Tensors, wanted: Tensors) -> None:
         _require(given[name].tobytes() == array.tobytes(), f"{name} is {given[name]}, not {array} to the bit")
 
 
-def _require_candidates(
-    outputs: Tensors, k: int, exact: NDArray[np.float64], table: NDArray[np.float32]
-) -> None:
+def _require_candidates(outputs: Tensors, k: int, exact: NDArray[np.float64], table: NDArray[np.float32]) -> None:
     rows = outputs["candidate_rows"]
     _require(rows.shape == (k,) and len(set(rows.tolist())) == k, f"candidate_rows are {rows}, not {k} different ones")
-    _require(0 <= int(rows.min()) and int(rows.max()) < len(table), f"candidate_rows {rows} are not all in the table")
+    _require(int(rows.min()) >= 0 and int(rows.max()) < len(table), f"candidate_rows {rows} are not all in the table")
     _require(np.array_equal(outputs["candidate_vectors"], table[rows]), "candidate_vectors are not the rows' vectors")
     error = float(np.abs(outputs["candidate_scores"] - exact[rows]).max())
     _require(error <= TOLERANCE * float(np.abs(exact).max()), f"candidate_scores are off by {error}")

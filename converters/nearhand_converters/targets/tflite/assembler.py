@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +48,12 @@ class Assembler:
     def tensor(self, dtype: str, shape: Sequence[int], buffer: int = 0) -> Value:
         """A new tensor; without a buffer its values are made at run time."""
         tensor = schema.TensorT()
-        tensor.name = f"t{len(self._tensors)}"
         tensor.type = getattr(schema.TensorType, _TYPES[dtype])
-        tensor.shape = [1 if dimension < 0 else dimension for dimension in shape]
+        tensor.shape = _numbers(1 if dimension < 0 else dimension for dimension in shape)
         if any(dimension < 0 for dimension in shape):
-            tensor.shapeSignature = list(shape)
+            tensor.shapeSignature = _numbers(shape)
         tensor.buffer = buffer
-        tensor.hasRank = True
+        tensor.hasRank = not shape  # tells a scalar from a tensor of unknown shape
         self._tensors.append(tensor)
         return Value(len(self._tensors) - 1, dtype, tuple(shape))
 
@@ -77,8 +76,8 @@ class Assembler:
         version = max(_VERSIONS.get((operator, dtype), 1) for dtype in types)
         op = schema.OperatorT()
         op.opcodeIndex = self._codes.setdefault((operator, version), len(self._codes))
-        op.inputs = [value.index for value in inputs]
-        op.outputs = [value.index for value in outputs]
+        op.inputs = _numbers(value.index for value in inputs)
+        op.outputs = _numbers(value.index for value in outputs)
         if options is not None:
             op.builtinOptionsType = getattr(schema.BuiltinOptions, options)
             op.builtinOptions = getattr(schema, f"{options}T")()
@@ -134,12 +133,29 @@ class Assembler:
         return code
 
 
-class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """Constant data starts at a multiple of 16 bytes, as the schema asks and the generated packer forgets."""
+def _numbers(values: Iterable[int]) -> NDArray[np.int32]:
+    return np.fromiter(values, np.int32)
 
-    def CreateNumpyVector(self, x: NDArray[np.uint8]) -> int:  # noqa: N802 - overrides a method of flatbuffers
-        self.StartVector(1, x.size, 16)
-        self.head -= x.size
-        self.Bytes[self.head : self.head + x.size] = x.tobytes()
+
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Constant data starts at a multiple of 16 bytes, as the schema asks and the generated packer forgets.
+
+    Equal lists of numbers (shapes, above all) are written once: a third of a small graph's size.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[bytes, int] = {}
+
+    def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802 - overrides a method of flatbuffers
+        data = x.tobytes()
+        if x.dtype == np.int32 and data in self._written:
+            return self._written[data]
+        self.StartVector(x.itemsize, x.size, 16 if x.dtype == np.uint8 else x.itemsize)
+        self.head -= len(data)
+        self.Bytes[self.head : self.head + len(data)] = data
         self.vectorNumElems = x.size
-        return int(self.EndVector())
+        offset = int(self.EndVector())
+        if x.dtype == np.int32:
+            self._written[data] = offset
+        return offset
