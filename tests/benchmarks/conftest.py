@@ -21,5 +21,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for name, median in ours.items():
             for peer, other in medians.items():
                 if peer not in ours:
-                    line = f"{group}: {name} / {peer} = {median / other:.2f}  ({median * 1e6:.0f} µs / {other * 1e6:.0f} µs)"
-                    terminalreporter.write_line(line)
+                    times = f"({median * 1e6:.0f} µs / {other * 1e6:.0f} µs)"
+                    terminalreporter.write_line(f"{group}: {name} / {peer} = {median / other:.2f}  {times}")
