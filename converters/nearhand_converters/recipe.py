@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -172,7 +171,7 @@ def _value(current: Any, value: Any, place: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (float, int) if number else type(current)):
         noun = "number" if number else _NOUNS.get(type(current), "table")
         raise DataError(f"is {value!r}", place=place, remedy=f"give a {noun}")
-    if isinstance(value, float | int) and not (math.isfinite(value) and abs(value) <= _LARGEST):
+    if isinstance(value, float | int) and not abs(value) <= _LARGEST:  # also true for NaN
         raise DataError(f"is {value!r}", place=place, remedy=f"give a finite number, at most {_LARGEST}")
     return value
 

@@ -40,8 +40,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--no-deps",
         "--no-build-isolation",
         "-w",
-        built,
-        source,
+        str(built),
+        str(source),
     ]
     subprocess.run(command, check=True, capture_output=True)
     return next(built.glob("*.whl"))
@@ -87,11 +87,13 @@ def test_the_only_hard_dependency_is_numpy(wheel: Path) -> None:
 def test_it_works_from_a_zip_with_numpy_alone(wheel: Path, numpy_alone: Path, tmp_path: Path) -> None:
     """As on Android: packages come out of a zip, and no other distribution is installed."""
     code = f"""
+import pathlib
 import nearhand, nearhand.testing
 assert {wheel.name!r} in nearhand.__file__
 from nearhand.clock import SystemClock
 from nearhand.events import EventLog
-with EventLog(__import__("pathlib").Path({str(tmp_path)!r}) / "events.db", clock=SystemClock(), durability="power") as log:
+path = pathlib.Path({str(tmp_path)!r}, "events.db")
+with EventLog(path, clock=SystemClock(), durability="power") as log:
     print(log.append(nearhand.Event("item_viewed", item_id="a")).sequence)
 """
     assert run_isolated(code, wheel, numpy_alone) == "1\n"
