@@ -55,7 +55,13 @@ def main() -> None:
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file whose [bundle] table says what to build.")
 @click.option("--target", default="onnx,tflite", show_default=True, help="Runtimes to build for, comma-separated.")
 @click.option("--quantize", default="fp32,int8", show_default=True, help="Precisions to build, comma-separated.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The bundle, or a folder for it.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The bundle, ending in .nearhand; else a folder for NAME-VERSION.nearhand.",
+)
 @_json_option
 def convert_command(
     model: Path, data: Path, recipe: Path | None, target: str, quantize: str, out: Path, as_json: bool

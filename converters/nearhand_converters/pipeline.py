@@ -104,7 +104,7 @@ def convert(
 
     Args:
         dataset: the training data with its catalogue, rows in the model's order; its last interactions are held out.
-        out: the bundle's path, or a folder for ``NAME-VERSION.nearhand``.
+        out: the bundle's path if it ends in ``.nearhand``, else a folder for ``NAME-VERSION.nearhand``.
         precisions: fp32 is always built as the yardstick of size, but kept only if it is listed.
 
     Raises:
@@ -178,7 +178,7 @@ def _convert(
             **{f"{name}_runtime": runtime.version for name, runtime in runtimes.items()},
         },
     )
-    path = out / f"{recipe.name}-{recipe.version}.nearhand" if out.is_dir() else out
+    path = out if out.suffix == ".nearhand" else out / f"{recipe.name}-{recipe.version}.nearhand"
     with storage_errors(str(path.parent)):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_archive(path, {MANIFEST_PATH: serialize(manifest), **files})

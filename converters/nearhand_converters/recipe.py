@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nearhand.bundle.schema import Budget, Policy, semantic_version
+from nearhand.events import EVENT_TYPES
 from nearhand_converters.errors import DataError
 
 _STRENGTHS = {
@@ -103,6 +104,8 @@ class Recipe:
             raise ValueError("candidates must be at least 100: integer scores alone do not order a shorter list")
         if self.history.strengths.get(self.interaction_event) != 1.0:
             raise ValueError(f"interaction_event {self.interaction_event!r} does not have the strength 1.0")
+        if unknown := sorted(set(self.history.seen) - set(EVENT_TYPES) - set(self.history.strengths)):
+            raise ValueError(f"history.seen has {unknown[0]!r}, which is no known event type and has no strength")
         if missing := sorted(set(self.history.strengths) - set(self.history.verbs)):
             raise ValueError(f"event type {missing[0]!r} has a strength but no verb")
 

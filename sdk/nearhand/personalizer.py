@@ -140,7 +140,12 @@ class Personalizer:
             folder = open_slot(source, __version__)
         else:
             folder = install_bundle(source, data / "slots", sdk_version=__version__)
-        log = EventLog(data / "profiles" / config.profile / "events.db", clock=clock, durability=config.durability)
+        log = EventLog(
+            data / "profiles" / config.profile / "events.db",
+            clock=clock,
+            durability=config.durability,
+            extension_types=folder.manifest.policy.confidences,
+        )
         try:
             available = installed_runtimes() if runtimes is None else runtimes
             return cls(
@@ -157,6 +162,8 @@ class Personalizer:
 
     def record(self, event: Event) -> RecordedEvent:
         """Keep an event. When this returns the event is durable, as ``Config.durability`` says.
+
+        Its type is one of ``nearhand.events.EVENT_TYPES`` or one that the bundle gives a confidence.
 
         Raises:
             EventError: the event is malformed; names the field.

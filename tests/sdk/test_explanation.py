@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, asdict
+
 import numpy as np
 import pytest
 
 from nearhand.bundle.schema import Items
-from nearhand.explain import POPULAR, Explanation, explain
+from nearhand.explain import POPULAR, Evidence, Explanation, explain
 from nearhand.retrieval import HistoryItem
 from nearhand.retrieval.history import HistoryEvent
 
@@ -73,6 +75,32 @@ def test_an_event_against_its_item_counts_against_it() -> None:
     assert {one.event: one.contribution for one in explanation.evidence} == {
         "item_liked": pytest.approx(0.4), "item_disliked": pytest.approx(-0.3),
     }  # fmt: skip
+
+
+def test_each_recommended_item_has_an_explanation_of_its_own() -> None:
+    history = [item(0, VIEWED), item(1, LIKED, VIEWED)]
+    parts = np.array([[0.2, 0.0], [0.1, 0.6], [-0.1, -0.2]])
+    together = explain(history, parts, ITEMS, VERBS)
+    assert together == [told(history, *row) for row in parts.tolist()]
+    assert [one.text for one in together] == [
+        "Because you watched Alien", "Because you liked Brazil and watched Alien", "Because of your recent activity",
+    ]  # fmt: skip
+    assert [[each.event_id for each in one.evidence] for one in together] == [
+        ["0-0", "1-0", "1-1"], ["1-0", "1-1", "0-0"], ["1-1", "0-0", "1-0"],
+    ]  # fmt: skip
+
+
+def test_no_recommended_item_no_explanation() -> None:
+    assert explain([item(0, VIEWED)], np.zeros((0, 1)), ITEMS, VERBS) == []
+
+
+def test_evidence_is_an_ordinary_value() -> None:
+    (one,) = told([item(0, VIEWED)], 0.2).evidence
+    assert one == Evidence("0-0", "item_viewed", "a", "Alien", 0.2)
+    assert hash(one) == hash(Evidence("0-0", "item_viewed", "a", "Alien", 0.2))
+    assert asdict(one) == vars(one)
+    with pytest.raises(FrozenInstanceError):
+        one.contribution = 1.0  # type: ignore[misc]
 
 
 def test_what_is_popular_has_no_evidence() -> None:

@@ -121,7 +121,7 @@ class Policy:
     Attributes:
         window: the history's length: its most recent distinct items are used.
         confidences: event type → the ALS confidence that one such event adds to its item. A negative sum is a dislike.
-            Event types that are not listed do not enter the history.
+            Event types that are not listed do not enter the history; a type of the app's own is declared by listing it.
         confidence_cap: the largest magnitude an item's summed confidence may have: watching a film fifty times is
             not fifty films. It also bounds the condition number of the fold-in.
         seen: event types after which an item is not recommended again.
