@@ -635,10 +635,10 @@ def test_a_model_of_a_slot_that_is_not_the_bundles_is_passed_over(tiny: Tiny, op
 
 
 def tiny_int8_bytes(tiny: Tiny) -> bytes:
-    """The first bytes of the int8 table as the index holds it: one row for each factor."""
+    """The first bytes of the int8 table as the index holds it: one row for each item."""
     scales = np.abs(tiny.tables["fp32"]).max(axis=1) / np.float32(127)
     values = np.rint(tiny.tables["fp32"] / scales[:, None]).astype(np.int8)
-    return bytes(values.T.tobytes()[:ITEMS])
+    return bytes(values.tobytes()[:ITEMS])
 
 
 @pytest.mark.degrades

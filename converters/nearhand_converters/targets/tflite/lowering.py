@@ -1,8 +1,8 @@
 """ONNX → TFLite, one function for each ONNX operator of a closed list. Anything else is refused by name.
 
 TFLite counts and indexes with int32, so int64 values of the ONNX graph are int32 here and casts between them vanish.
-A matrix that is the right side of a product is stored transposed: rows are items, as TFLite's kernels want them, and
-the look-up of candidate rows reads the same bytes.
+The transposition of a constant is a flag of the product that reads it, and no operator: one table of item rows serves
+the search, whose kernel wants rows, and the look-up of the candidates.
 """
 
 from __future__ import annotations
@@ -69,14 +69,8 @@ class _Lowering:
         self.constants: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         self.values: dict[str, Value] = {}
         self.infos = {info.name: info for info in (*graph.input, *graph.value_info, *graph.output)}
-        self.transposed = {
-            node.input[1]
-            for node in graph.node
-            if node.op_type in ("MatMul", "MatMulInteger")
-            and node.input[1] in self.constants
-            and self.constants[node.input[1]].ndim == 2
-        }
-        self.columns: dict[str, Value] = {}
+        self.flipped: dict[str, str] = {}
+        """Value → the constant matrix that it is the transposition of."""
 
     def run(self) -> tuple[bytes, dict[str, int]]:
         inputs = {value.name: self.new(value.name, f"graph {self.graph.name}") for value in self.graph.input}
@@ -102,19 +96,13 @@ class _Lowering:
     def value(self, name: str) -> Value:
         """The TFLite tensor of an ONNX value; a constant becomes one where it is first read."""
         if name not in self.values:
-            self.values[name] = self._constant(self.constants[name])
+            array = self.constants[self.flipped[name]].T if name in self.flipped else self.constants[name]
+            self.values[name] = self.out.constant(array.astype(np.int32) if array.dtype == np.int64 else array)
         return self.values[name]
 
-    def right(self, name: str) -> Value:
-        """The right side of a matrix product: transposed if it is one of ``transposed``."""
-        if name not in self.transposed:
-            return self.value(name)
-        if name not in self.columns:
-            self.columns[name] = self._constant(self.constants[name].T)
-        return self.columns[name]
-
-    def _constant(self, array: NDArray[Any]) -> Value:
-        return self.out.constant(array.astype(np.int32) if array.dtype == np.int64 else array)
+    def right(self, name: str) -> tuple[Value, bool]:
+        """The right side of a matrix product, and whether the product has to transpose it."""
+        return (self.value(self.flipped[name]), True) if name in self.flipped else (self.value(name), False)
 
     def new(self, name: str, place: str) -> Value:
         """A fresh TFLite tensor with the type and shape that ONNX inferred for ``name``."""
@@ -188,20 +176,15 @@ def _cast(x: _Lowering, node: onnx.NodeProto) -> None:
 
 
 def _gather(x: _Lowering, node: onnx.NodeProto) -> None:
-    table, rows = x.right(node.input[0]), x.value(node.input[1])
-    axis = _attribute(node, "axis", 0)
-    result = x.result(node)
-    if node.input[0] not in x.transposed:
-        x.add(node, "GATHER", [table, rows], result, options="GatherOptions", axis=axis)
-        return
-    if axis != 1 or len(rows.shape) != 1:
-        raise x.refuse(node, "a table that is also multiplied can only be read by column, with a list of columns")
-    gathered = x.out.tensor(result.dtype, result.shape[::-1])
-    x.add(node, "GATHER", [table, rows], gathered, options="GatherOptions", axis=0)
-    x.add(node, "TRANSPOSE", [gathered, x.out.constant(np.array([1, 0], np.int32))], result, options="TransposeOptions")
+    table, rows = x.value(node.input[0]), x.value(node.input[1])
+    x.add(node, "GATHER", [table, rows], x.result(node), options="GatherOptions", axis=_attribute(node, "axis", 0))
 
 
 def _transpose(x: _Lowering, node: onnx.NodeProto) -> None:
+    constant = x.constants.get(node.input[0])
+    if constant is not None and constant.ndim == 2 and _attribute(node, "perm", [1, 0]) == [1, 0]:
+        x.flipped[node.output[0]] = node.input[0]
+        return
     source = x.value(node.input[0])
     reverse = list(range(len(source.shape)))[::-1]
     permutation = x.out.constant(np.array(_attribute(node, "perm", reverse), np.int32))
@@ -217,10 +200,10 @@ def _reshape(x: _Lowering, node: onnx.NodeProto) -> None:
 
 
 def _matmul(x: _Lowering, node: onnx.NodeProto) -> None:
-    left, right = x.value(node.input[0]), x.right(node.input[1])
+    left = x.value(node.input[0])
+    right, transposed = x.right(node.input[1])
     if min(len(left.shape), len(right.shape)) < 2:
         raise x.refuse(node, "needs two matrices, or stacks of them")
-    transposed = node.input[1] in x.transposed
     x.add(node, "BATCH_MATMUL", [left, right], x.result(node), options="BatchMatMulOptions", adjY=transposed)
 
 
@@ -229,7 +212,8 @@ def _matmul_integer(x: _Lowering, node: onnx.NodeProto) -> None:
 
     Exact for activations whose distance from the zero point fits int8, as our 7-bit ones do.
     """
-    if node.input[1] not in x.transposed or len(node.input) != 3 or x.constants[node.input[1]].dtype != np.int8:
+    table = x.constants.get(x.flipped.get(node.input[1], node.input[1]))
+    if table is None or table.ndim != 2 or table.dtype != np.int8 or len(node.input) != 3:
         raise x.refuse(node, "needs a constant int8 matrix at the right and a zero point of the left")
     if node.input[2] not in x.constants or x.constants[node.input[2]].size != 1:
         raise x.refuse(node, "needs one constant zero point for the whole left side")
@@ -240,18 +224,18 @@ def _matmul_integer(x: _Lowering, node: onnx.NodeProto) -> None:
     x.add(node, "CAST", [activation], wide, options="CastOptions")
     x.add(node, "SUB", [wide, zero_point], centred, options="SubOptions")
     x.add(node, "CAST", [centred], narrow, options="CastOptions")
-    x.add(
-        node, "BATCH_MATMUL", [narrow, x.right(node.input[1])], x.result(node), options="BatchMatMulOptions", adjY=True
-    )
+    right, transposed = x.right(node.input[1])
+    x.add(node, "BATCH_MATMUL", [narrow, right], x.result(node), options="BatchMatMulOptions", adjY=transposed)
 
 
 def _gemm(x: _Lowering, node: onnx.NodeProto) -> None:
     if _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "beta", 1.0) != 1.0:
         raise x.refuse(node, "only alpha = beta = 1 is written")
-    left, right = x.value(node.input[0]), x.right(node.input[1])
+    left = x.value(node.input[0])
+    right, transposed = x.right(node.input[1])
     transposes = {
         "adjX": bool(_attribute(node, "transA", 0)),
-        "adjY": bool(_attribute(node, "transB", 0)) != (node.input[1] in x.transposed),
+        "adjY": bool(_attribute(node, "transB", 0)) != transposed,
     }
     result = x.result(node)
     product = x.out.tensor(result.dtype, result.shape) if len(node.input) == 3 else result
