@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from nearhand.errors import UsageError
 
 Durability = Literal["process", "power"]
+
+_PROFILE = re.compile(r"(?=.*[a-z0-9])[a-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,9 @@ class Config:
         precision: ``"fp32"`` or ``"int8"``; None takes the smallest variant that the bundle has for the runtime.
         durability: what an event that ``record`` acknowledged survives. ``"process"``: the app being killed at any
             moment. ``"power"``: the battery being pulled too (an fsync for every event).
-        profile: the local profile, each with its own event log. Letters, digits, ``-`` and ``_``, at most 64.
+        profile: the local profile, each with its own event log. 1 to 64 lowercase letters, digits, ``-`` and ``_``, at
+            least one of them a letter or digit. It names a folder, and some file systems do not tell ``Anna`` from
+            ``anna``.
     """
 
     runtime: Literal["onnx", "tflite"] | None = None
@@ -39,10 +44,9 @@ class Config:
                     place=f"Config.{field}",
                     remedy="use one of " + ", ".join(repr(choice) for choice in allowed),
                 )
-        plain = self.profile.replace("-", "").replace("_", "")
-        if not (plain.isascii() and plain.isalnum() and len(self.profile) <= 64):
+        if not (isinstance(self.profile, str) and _PROFILE.fullmatch(self.profile)):
             raise UsageError(
                 f"{self.profile!r} is not a profile name",
                 place="Config.profile",
-                remedy="use at most 64 letters, digits, '-' and '_'",
+                remedy="use 1 to 64 lowercase letters, digits, '-' and '_'",
             )

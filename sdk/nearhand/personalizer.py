@@ -202,6 +202,9 @@ class Personalizer:
     def similar(self, item_id: str, k: int = 10) -> list[Recommendation]:
         """The ``k`` items most like one item, best first: by the cosine of their whitened item vectors.
 
+        The cosine orders the candidates with the largest inner products (at least 100), so in a large catalogue an
+        item that hardly anybody met can be missing here even if its direction fits.
+
         Raises:
             UsageError: the item is not in the catalogue, or ``k`` is not a positive integer.
             ModelError: the runtime fails.
@@ -258,8 +261,10 @@ class Personalizer:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._retriever.close()
-                self._log.close()
+                try:
+                    self._retriever.close()
+                finally:
+                    self._log.close()
 
     def __enter__(self) -> Self:
         return self

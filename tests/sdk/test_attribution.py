@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Policy, Precision, RuntimeName
+from nearhand.errors import ModelError
 from nearhand.events import RecordedEvent
 from nearhand.explain import contributions, explain
 from nearhand.retrieval import HistoryFold, HistoryItem, Retriever
@@ -66,6 +67,13 @@ def exact_scores(
         right += max(confidence, 0.0) * row
     scores: NDArray[np.float64] = items.astype(np.float64) @ np.linalg.solve(matrix, right)
     return scores
+
+
+def test_a_matrix_that_cannot_be_solved_is_a_model_error() -> None:
+    """A confidence of 0 on a unit row makes A singular; no trained model has such rows."""
+    row = np.array([[1.0, 0.0]], np.float32)
+    with pytest.raises(ModelError, match="cannot be solved"):
+        contributions(row, np.array([0.0]), row)
 
 
 @given(whitened())

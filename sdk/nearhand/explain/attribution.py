@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nearhand.errors import ModelError
+
 
 def contributions(
     history_vectors: NDArray[np.float32], confidences: NDArray[np.float64], item_vectors: NDArray[np.float32]
@@ -22,9 +24,19 @@ def contributions(
 
     Returns:
         float64 [m, n]; each row sums to that item's score.
+
+    Raises:
+        ModelError: the matrix A is singular, which confidences of a trained model do not give.
     """
     history = history_vectors.astype(np.float64)
     matrix = np.eye(history.shape[1]) + (history.T * (np.abs(confidences) - 1)) @ history
-    solved = np.linalg.solve(matrix, item_vectors.astype(np.float64).T)
+    try:
+        solved = np.linalg.solve(matrix, item_vectors.astype(np.float64).T)
+    except np.linalg.LinAlgError as error:
+        raise ModelError(
+            f"the history's matrix cannot be solved ({error})",
+            place="explanation",
+            remedy="rebuild the bundle: its confidences are not those of an ALS model",
+        ) from error
     parts: NDArray[np.float64] = (history @ solved).T * np.maximum(confidences, 0)
     return parts
