@@ -3,7 +3,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUNDLE := build/films.nearhand
-export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: demo test check bench docs environments clean
 

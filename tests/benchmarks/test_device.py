@@ -77,7 +77,9 @@ class RecordingSession:
         self._session.close()
 
 
-@pytest.mark.parametrize("contender", ["nearhand recommend(k=10)", "bare graph runs"])
+@pytest.mark.parametrize(
+    "contender", ["nearhand recommend(k=10)", "nearhand recommend(k=10) and all its evidence", "bare graph runs"]
+)
 @pytest.mark.parametrize("runtime", ["onnx", "tflite"])
 def test_recommend(
     benchmark: BenchmarkFixture, bundle: Path, tmp_path: Path, runtime: RuntimeName, contender: str
@@ -91,7 +93,10 @@ def test_recommend(
         assert {item.source for item in personalizer.recommend(10)} == {"local"}
         status = personalizer.status()
         benchmark.group = f"recommend on {status.runtime} {status.precision}, {status.items:,} items"
-        if contender.startswith("nearhand"):
+        if contender.endswith("evidence"):
+            evidence = benchmark(lambda: [item.explanation.evidence for item in personalizer.recommend(10)])
+            assert [len(events) for events in evidence] == [HISTORY] * 10
+        elif contender.startswith("nearhand"):
             assert len(benchmark(lambda: personalizer.recommend(10))) == 10
         else:
             assert len(benchmark(lambda: [session.again() for session in recorder.sessions])) == 2

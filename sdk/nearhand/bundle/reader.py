@@ -6,8 +6,6 @@ it was verified and is on the disk, so a slot that exists is complete and openin
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from nearhand.bundle.schema import (
     semantic_version,
 )
 from nearhand.errors import BundleError, BundleFormatError, BundleIntegrityError, BundleVersionError
+from nearhand.ids import random_id
 
 
 @dataclass(frozen=True)
@@ -126,14 +125,15 @@ def install_bundle(path: Path, slots: Path, *, sdk_version: str, limits: Limits 
             if not slots.is_dir():
                 slots.mkdir(parents=True, exist_ok=True)
                 sync_folder(slots.parent)
-            incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=slots))
+            incoming = slots / f"{_INCOMING}{random_id()}"
+            incoming.mkdir(mode=0o700)
             try:
                 _remove_stale(slots, incoming)
                 _unpack(archive, manifest, data, incoming)
                 _check_documents(archive, manifest)
                 _move(incoming, slot, sdk_version)
             finally:
-                shutil.rmtree(incoming, ignore_errors=True)
+                _remove(incoming)
             sync_folder(slots)
     return BundleFolder(slot, manifest, slot.name)
 
@@ -312,8 +312,14 @@ def _move(incoming: Path, slot: Path, sdk_version: str) -> None:
         if _open_complete(slot, sdk_version) is None:  # a damaged slot: it would stay so if it kept the name
             aside = incoming.with_name(f"{incoming.name}-damaged")
             slot.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside)
             incoming.rename(slot)
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # at a start of the app nothing is removed, so nothing pays for it
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_stale(slots: Path, own: Path) -> None:
@@ -327,4 +333,4 @@ def _remove_stale(slots: Path, own: Path) -> None:
     for folder in slots.glob(f"{_INCOMING}*"):
         with suppress(OSError):  # it may just be getting its final name
             if now - folder.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(folder)
+                _remove(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -128,7 +127,7 @@ def event_from_json(content: object) -> Event:
         raise EventError("event", f"{reprlib.repr(content)} is not a JSON object", remedy='write {"event": "…", …}')
     names = [each.name for each in fields(Event)]
     if unknown := [name for name in content if name not in names]:
-        near = difflib.get_close_matches(unknown[0], names, n=1)
+        near = _near(unknown[0], names)
         raise EventError(
             unknown[0], "is not a field of an event", remedy=f"use {', '.join(near or names)}, or put it in properties"
         )
@@ -179,7 +178,7 @@ def validate(event: Event, extension_types: Collection[str] = ()) -> None:
         if kind in extension_types:
             return
         allowed = [*EVENT_TYPES, *sorted(extension_types)]
-        near = difflib.get_close_matches(kind, allowed, n=1)
+        near = _near(kind, allowed)
         advice = f"did you mean {near[0]!r}? If not," if near else f"use one of {', '.join(allowed)};"
         raise EventError(
             "event",
@@ -200,6 +199,12 @@ def validate(event: Event, extension_types: Collection[str] = ()) -> None:
                 "session_ended needs its duration in seconds, a number from 0",
                 remedy='pass properties={"seconds": 41.5}',
             )
+
+
+def _near(word: str, words: Sequence[str]) -> list[str]:
+    import difflib  # for messages only
+
+    return difflib.get_close_matches(word, words, n=1)
 
 
 def _id(name: str, value: object) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Evidence:
     contribution: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Explanation:
     """Why an item is recommended.
 
@@ -41,7 +42,17 @@ class Explanation:
     """
 
     text: str
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[Evidence, ...]
+
+    # A list of ten holds hundreds of Evidence objects, and an app shows those of one item, if any: they are made when
+    # they are first read. Until then `evidence` is not set, so Python asks __getattr__ for it.
+    def __init__(self, text: str, evidence: tuple[Evidence, ...] | Callable[[], tuple[Evidence, ...]] = ()) -> None:
+        vars(self).update({"text": text, "_make" if callable(evidence) else "evidence": evidence})
+
+    def __getattr__(self, name: str) -> tuple[Evidence, ...]:
+        if name != "evidence" or "_make" not in vars(self):
+            raise AttributeError(name)
+        return vars(self).setdefault("evidence", vars(self)["_make"]())  # type: ignore[no-any-return]
 
 
 POPULAR = Explanation("Popular with many people")
@@ -56,35 +67,21 @@ def explain(
         parts: float64 [m, n], the part of each of the n history items in each of m scores.
         verbs: event type → past-tense verb.
     """
-    facts: list[dict[str, object]] = []
-    item_of_event, shares = [], []
-    for i, item in enumerate(history):
-        total = sum([event.confidence for event in item.events])
-        about = {"item_id": items.item_ids[item.row], "title": items.titles[item.row]}
-        for event in item.events:
-            facts.append({"event_id": event.event_id, "event": event.event, **about})
-            item_of_event.append(i)
-            shares.append(event.confidence / total)
-    by_event = parts[:, item_of_event] * np.array(shares)
-    orders = np.argsort(-by_event, axis=1, kind="stable")  # ties stay in history order
-    sorted_parts = np.take_along_axis(by_event, orders, axis=1)
     return [
-        Explanation(_sentence(history, row, items, verbs), tuple(map(_evidence, map(facts.__getitem__, order), values)))
-        for row, order, values in zip(parts, orders.tolist(), sorted_parts.tolist(), strict=True)
+        Explanation(_sentence(history, row, items, verbs), partial(_evidence, history, row, items)) for row in parts
     ]
 
 
-def _evidence(fact: dict[str, object], contribution: float) -> Evidence:
-    """``Evidence(**fact, contribution=contribution)`` in half the time, without the __init__ of a frozen dataclass.
-
-    Hundreds are made for each list: every event of the history, for every recommended item.
-    """
-    evidence = _new(Evidence)
-    evidence.__dict__.update(fact, contribution=contribution)
-    return evidence
-
-
-_new = object.__new__
+def _evidence(history: Sequence[HistoryItem], parts: NDArray[np.float64], items: Items) -> tuple[Evidence, ...]:
+    """Each history item's part, divided among its events as their confidences are."""
+    evidence = []
+    for item, part in zip(history, parts.tolist(), strict=True):
+        total = sum(event.confidence for event in item.events)
+        for event in item.events:
+            item_id, title = items.item_ids[item.row], items.titles[item.row]
+            share = part * event.confidence / total
+            evidence.append(Evidence(event.event_id, event.event, item_id, title, share))
+    return tuple(sorted(evidence, key=lambda one: -one.contribution))  # stable: ties stay in history order
 
 
 def _sentence(
