@@ -26,8 +26,9 @@ _DIMENSIONS = 12
 _CLUSTERS = 14
 _PHASES = 6  # a viewer's history is cut into this many stretches, each with its own taste
 _CHUNK = 256  # viewers simulated at once; changing it changes the data
-_FAME_EXPONENT = 0.9
-_FAME_OFFSET = 15  # flattens the head, as in Zipf-Mandelbrot: nobody's taste is all fame
+_FAME_EXPONENT = 1.2
+_FAME_OFFSET = 12  # flattens the head, as in Zipf-Mandelbrot: nobody's taste is all fame
+_REFERENCE_VIEWERS = 2000  # whose tastes decide what fame leaves to a film's own appeal
 _TASTE_WEIGHT = 18.0  # how much more taste counts than chance
 _DRIFT = 0.22  # change of taste from one phase to the next, relative to the taste itself
 _DAY_MS = 86_400_000
@@ -94,14 +95,14 @@ class _World:
     Attributes:
         items: [I, D], unit length.
         clusters: [C, D], unit length.
-        log_fame: [I], logarithm of how often a film is watched regardless of taste.
+        log_appeal: [I], what a film has for everybody: with the viewers' tastes it gives the fame that was drawn.
         quality: [I], standard normal, what everybody's ratings have in common.
         year: int64[I], year of release.
     """
 
     items: NDArray[np.float64]
     clusters: NDArray[np.float64]
-    log_fame: NDArray[np.float64]
+    log_appeal: NDArray[np.float64]
     quality: NDArray[np.float64]
     year: NDArray[np.int64]
 
@@ -130,7 +131,28 @@ def _make_world(catalogue: Catalogue, rng: Generator) -> _World:
     rank = np.empty(count)
     # Famous first, then by chance with the recent ones ahead.
     rank[np.argsort(-100 * known - (year - 1900) / 60 - rng.standard_normal(count))] = np.arange(1, count + 1)
-    return _World(items, clusters, -_FAME_EXPONENT * np.log(rank + _FAME_OFFSET), rng.standard_normal(count), year)
+    fame = (rank + _FAME_OFFSET) ** -_FAME_EXPONENT
+    appeal = _log_appeal(_tastes(rng, clusters, _REFERENCE_VIEWERS) @ items.T, fame / fame.sum())
+    return _World(items, clusters, appeal, rng.standard_normal(count), year)
+
+
+def _tastes(rng: Generator, clusters: NDArray[np.float64], viewers: int) -> NDArray[np.float64]:
+    """[viewers, D], unit length: mixtures of a few clusters, and something of one's own."""
+    personal = _unit(rng.standard_normal((viewers, _DIMENSIONS)))
+    return _unit(rng.dirichlet(np.full(_CLUSTERS, 0.2), viewers) @ clusters + 0.35 * personal)
+
+
+def _log_appeal(affinity: NDArray[np.float64], fame: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[I] such that viewers of this affinity [V, I], one film each, watch every film as often as its fame [I] says.
+
+    Without it a film that lies where many tastes are would be more popular than any famous one.
+    """
+    weight = np.exp(_TASTE_WEIGHT * affinity)
+    appeal = fame.copy()
+    for _ in range(30):  # iterative proportional fitting; a few steps would do
+        watched = (weight * appeal / (weight @ appeal)[:, None]).mean(axis=0)
+        appeal *= fame / watched
+    return np.log(appeal)
 
 
 def _simulate(world: _World, rng: Generator) -> NDArray[np.void]:
@@ -140,8 +162,7 @@ def _simulate(world: _World, rng: Generator) -> NDArray[np.void]:
     joined = rng.uniform(0, 0.5 * _DAYS, _CHUNK)
     left = joined + rng.uniform(0.4, 1.0, _CHUNK) * (_DAYS - joined)
     bias = 0.3 * rng.standard_normal(_CHUNK)
-    personal = _unit(rng.standard_normal((_CHUNK, _DIMENSIONS)))
-    taste = _unit(rng.dirichlet(np.full(_CLUSTERS, 0.2), _CHUNK) @ world.clusters + 0.35 * personal)
+    taste = _tastes(rng, world.clusters, _CHUNK)
     seen = np.zeros((_CHUNK, len(world.items)), np.bool_)
     parts = []
     for phase in range(_PHASES):
@@ -149,7 +170,7 @@ def _simulate(world: _World, rng: Generator) -> NDArray[np.void]:
         begin = np.floor(joined + (left - joined) * phase / _PHASES)
         affinity = taste @ world.items.T
         # The largest of (log weight + Gumbel noise) are a draw without replacement, in proportion to the weights.
-        wish = _TASTE_WEIGHT * affinity + world.log_fame + rng.gumbel(size=affinity.shape)
+        wish = _TASTE_WEIGHT * affinity + world.log_appeal + rng.gumbel(size=affinity.shape)
         this_year = np.searchsorted(_YEAR_STARTS_MS, _FROM_MS + begin * _DAY_MS, "right") + 2021
         wish[seen | (world.year > this_year[:, None])] = -np.inf
         width = int(quota.max())

@@ -62,10 +62,9 @@ def retriever(films: Films, runtime: RuntimeName, precision: Precision) -> Retri
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "tflite"])
-def test_int8_is_at_most_30_percent_of_fp32(movielens_films: Films, runtime: RuntimeName) -> None:
+def test_int8_is_at_most_30_percent_of_fp32(films: Films, runtime: RuntimeName) -> None:
     whole, small = (
-        sum(variant.file.bytes for variant in files(movielens_films, runtime, precision))
-        for precision in ("fp32", "int8")
+        sum(variant.file.bytes for variant in files(films, runtime, precision)) for precision in ("fp32", "int8")
     )
     assert small <= 0.30 * whole
 
