@@ -123,9 +123,12 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
     click.echo(f"{manifest.name} {manifest.version}, format {manifest.format}, licence: {manifest.licence}")
     click.echo(f"{manifest.items.count:,} items, history window {manifest.policy.window}")
     _print_evidence(manifest, read_measured(bundle))
+    _print_slices(manifest)
     for model in manifest.models:
-        operators = sorted({operator for variant in model.variants for operator in variant.operators})
-        click.echo(f"{model.role} ({model.kind}) needs {', '.join(operators)}")
+        for runtime in dict.fromkeys(variant.runtime for variant in model.variants):
+            variants = [variant for variant in model.variants if variant.runtime == runtime]
+            operators = sorted({operator for variant in variants for operator in variant.operators})
+            click.echo(f"{model.role} ({model.kind}) on {runtime} needs {', '.join(operators)}")
     click.echo("made with " + ", ".join(f"{key} {value[:12]}" for key, value in sorted(manifest.provenance.items())))
 
 
@@ -259,6 +262,19 @@ def _print_evidence(manifest: Manifest, latency_us: Mapping[str, float]) -> None
     Console(width=120).print(table)
     for name, reason in shown.dropped.items():
         click.echo(f"dropped {name}: {reason}")
+
+
+def _print_slices(manifest: Manifest) -> None:
+    """Where a variant loses, if it does: NDCG@10 against the source model by kinds of users and items."""
+    shown = manifest.evidence
+    table = Table("change of NDCG@10", "users", *(f"{v.runtime} {v.precision}" for v in shown.variants))
+    for part in zip(*(variant.slices for variant in shown.variants), strict=True):
+        table.add_row(part[0].name, f"{part[0].users:,}", *(_estimate(one.ndcg_change, "{:+.2%}") for one in part))
+    Console(width=150).print(table)
+    click.echo(
+        f"the window of {manifest.policy.window} items itself changes the source model's NDCG@10 by "
+        + _estimate(shown.window_ndcg_change, "{:+.2%}")
+    )
 
 
 def _estimate(estimate: Estimate, form: str) -> str:
