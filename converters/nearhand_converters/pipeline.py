@@ -115,45 +115,34 @@ def convert(
     """
     # Matrices here are small: BLAS threads cost more than they give, and another number of them gives other last bits.
     with threadpool_limits(1, "blas"):
-        return _convert(model, dataset, recipe, out, targets, precisions, progress)
+        _check_fit(model, dataset)
+        runtimes = _load_runtimes(targets)
+        policy = recipe.policy(model.alpha)
+        split = temporal_split(positives(dataset.interactions, recipe.minimum_rating))
+        users = list(held_out_users(split, policy, recipe.interaction_event))
+        popularity = np.bincount(split.train.item, minlength=len(dataset.catalogue)).tolist()
 
+        progress("graphs", 0, 1)
+        table = whiten(model.item_factors, model.regularization).astype(np.float32)
+        built, dropped = build_variants(table, policy, targets, precisions)
+        progress("graphs", 1, 1)
 
-def _convert(
-    model: FactorModel,
-    dataset: Dataset,
-    recipe: Recipe,
-    out: Path,
-    targets: Sequence[RuntimeName],
-    precisions: Sequence[Precision],
-    progress: Progress,
-) -> Conversion:
-    _check_fit(model, dataset)
-    runtimes = _load_runtimes(targets)
-    policy = recipe.policy(model.alpha)
-    split = temporal_split(positives(dataset.interactions, recipe.minimum_rating))
-    users = list(held_out_users(split, policy, recipe.interaction_event))
-    popularity = np.bincount(split.train.item, minlength=len(dataset.catalogue)).tolist()
-
-    progress("graphs", 0, 1)
-    table = whiten(model.item_factors, model.regularization).astype(np.float32)
-    built, dropped = build_variants(table, policy, targets, precisions)
-    progress("graphs", 1, 1)
-
-    evaluation = Evaluation(
-        SourceModel(model), users, popularity, bootstrap_samples=recipe.bootstrap_samples, progress=progress
-    )
-    golden = golden_cases(users, {precision: v.table for (_, precision), v in built.items()}, recipe.golden_cases)
-    measured: list[VariantEvidence] = []
-    latency: dict[str, float] = {}
-    for (runtime, precision), variant in built.items():
-        with tempfile.TemporaryDirectory() as folder:
-            retriever = _load(runtimes[runtime], variant, policy, len(table), Path(folder))
-            check_golden(retriever, golden, precision, place=f"{runtime}/{precision}")
-            measured.append(evaluation.measure(runtime, precision, variant.bytes, retriever, variant.table))
-            latency[f"{runtime}/{precision}"] = measure_latency(retriever, users)
-            retriever.close()
-    budget = recipe.budgets()
-    check_budget(budget, measured)
+        evaluation = Evaluation(
+            SourceModel(model), users, popularity, bootstrap_samples=recipe.bootstrap_samples, progress=progress
+        )
+        golden = golden_cases(users, {precision: v.table for (_, precision), v in built.items()}, recipe.golden_cases)
+        measured: list[VariantEvidence] = []
+        latency: dict[str, float] = {}
+        for (runtime, precision), variant in built.items():
+            with tempfile.TemporaryDirectory() as folder:
+                retriever = _load(runtimes[runtime], variant, policy, len(table), Path(folder))
+                check_golden(retriever, golden, precision, place=f"{runtime}/{precision}")
+                measured.append(evaluation.measure(runtime, precision, variant.bytes, retriever, variant.table))
+                latency[f"{runtime}/{precision}"] = measure_latency(retriever, users)
+                retriever.close()
+        budget = recipe.budgets()
+        check_budget(budget, measured)
+        evidence = evaluation.evidence(_describe(dataset, split), budget, measured, dropped)
 
     files: dict[str, bytes] = {}
     manifest = Manifest(
@@ -168,7 +157,7 @@ def _convert(
         ),
         policy=policy,
         golden=GoldenReference(_file(files, "golden.json", serialize(golden)), len(golden.cases)),
-        evidence=evaluation.evidence(_describe(dataset, split), budget, measured, dropped),
+        evidence=evidence,
         provenance={
             "source": "implicit ALS",
             "source_sha256": model.sha256,
