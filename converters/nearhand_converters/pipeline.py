@@ -149,7 +149,7 @@ def convert(
         format=FORMAT_VERSION,
         name=recipe.name,
         version=recipe.version,
-        licence=recipe.licence,
+        licence=recipe.licence or dataset.licence or "unstated",
         min_sdk=__version__,
         models=tuple(_model(role, built, files) for role in ("encoder", "index")),
         items=ItemsReference(

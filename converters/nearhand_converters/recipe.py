@@ -69,6 +69,7 @@ class Recipe:
     """What to build.
 
     Attributes:
+        licence: of the bundle; empty: that of the data it is trained on, which usually binds what is made of it.
         minimum_rating: interactions rated at least this are positive; where the data has no ratings all are.
         interaction_event: the event type that an interaction of the training data corresponds to.
         candidates: how many candidates the device retrieves beyond those it filters out; at least 100.
@@ -78,7 +79,7 @@ class Recipe:
 
     name: str = "model"
     version: str = "1.0.0"
-    licence: str = "unstated"
+    licence: str = ""
     minimum_rating: float | None = None
     interaction_event: str = "item_viewed"
     candidates: int = 100

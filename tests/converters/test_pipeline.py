@@ -79,6 +79,23 @@ def test_the_bundle_is_one_that_the_sdk_accepts(blocks: Conversion) -> None:
     assert manifest.provenance["source_sha256"] == model(blocks.path.parent).sha256
 
 
+@pytest.mark.parametrize(
+    ("recipes", "datas", "bundles"),
+    [("MIT", "CC0-1.0", "MIT"), ("", "CC-BY-4.0", "CC-BY-4.0"), ("", "", "unstated")],
+    ids=["the recipe's", "else the data's", "else none"],
+)
+def test_the_licence(source: FactorModel, tmp_path: Path, recipes: str, datas: str, bundles: str) -> None:
+    converted = convert_blocks(
+        source,
+        tmp_path / "blocks.nearhand",
+        replace(RECIPE, licence=recipes, bootstrap_samples=2),
+        dataset=replace(dataset(), licence=datas),
+        targets=["onnx"],
+        precisions=["fp32"],
+    )
+    assert converted.manifest.licence == bundles
+
+
 def test_int8_is_smaller(blocks: Conversion) -> None:
     sizes = {(v.runtime, v.precision): v.bytes for v in blocks.manifest.evidence.variants}
     for (runtime, precision), size in sizes.items():
