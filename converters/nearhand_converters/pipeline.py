@@ -196,7 +196,10 @@ def build_variants(
             built[runtime, "fp32"] = plain
         if "int8" in precisions:
             small = BuiltVariant(
-                {role: write_artifact(quantize_int8(graph), runtime) for role, graph in graphs.items()},
+                {
+                    role: write_artifact(quantize_int8(graph, integer_product=runtime == "onnx"), runtime)
+                    for role, graph in graphs.items()
+                },
                 quantize_rows(table).dequantized(),
             )
             if small.bytes < plain.bytes:

@@ -41,8 +41,9 @@ def prepare(name: str, items: int, folder: Path) -> Callable[[], Any]:
     rows, user = table(items), query()
     if name.startswith("nearhand"):
         runtime = installed_runtimes()["onnx" if name.endswith("onnx") else "tflite"]()
+        model = quantize_int8(index_graph(rows), integer_product=runtime.name == "onnx")
         path = folder / "index"
-        path.write_bytes(write_artifact(quantize_int8(index_graph(rows)), runtime.name).data)
+        path.write_bytes(write_artifact(model, runtime.name).data)
         session = runtime.load(path)
         inputs = {"user_vector": user, "k": np.array([CANDIDATES], np.int32)}
         return lambda: session.run(inputs)["candidate_rows"]

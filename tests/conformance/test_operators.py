@@ -340,6 +340,40 @@ def test_an_integer_product_reads_a_transposed_constant() -> None:
     compare(g.model(), {"a": np.array([[1, 127, 64, 3]], np.float32)})
 
 
+@pytest.mark.parametrize("width", [1, 3, 64, 129])
+def test_floats_times_int8_rows_are_a_dynamic_range_product(width: int) -> None:
+    """TFLite's own kernel quantizes the activations: within half a step of 8 bits, from one copy of the rows."""
+    table = np.random.default_rng(width).integers(-127, 128, (50, width)).astype(np.int8)
+    g = GraphBuilder("dynamic")
+    a, rows = g.input("a", "float32", [1, width]), g.input("rows", "int32", [2])
+    w = g.constant(table, "w")
+    g.output(g.add("Gemm", a, g.add("Cast", w, to=TensorProto.FLOAT), transB=1), "y", "float32", [1, 50])
+    g.output(g.add("Cast", g.add("Gather", w, rows, axis=0), to=TensorProto.INT32), "picked", "int32", [2, width])
+    data, versions = lower(g.model())
+    assert versions["FULLY_CONNECTED"] == 6
+    assert data.count(table.tobytes()) == 1
+    assert table.astype(np.float32).tobytes() not in data
+    for seed in range(10):
+        inputs = {"a": numbers(1, width, seed=seed), "rows": np.array([49, 0], np.int32)}
+        expected, found = run_both(g.model(), inputs)
+        np.testing.assert_array_equal(found["picked"], expected["picked"])
+        step = 2 * np.abs(inputs["a"]).max() / 254
+        bound = 0.51 * step * np.abs(table.astype(np.float64)).sum(axis=1) + 1e-4
+        assert (np.abs(found["y"] - expected["y"])[0] <= bound).all()
+
+
+def test_int8_rows_as_floats_are_floats_for_anything_else() -> None:
+    table = np.random.default_rng(6).integers(-127, 128, (4, 4)).astype(np.int8)
+    g = GraphBuilder("floats")
+    a = g.input("a", "float32", [4, 4])
+    w = g.add("Cast", g.constant(table, "w"), to=TensorProto.FLOAT)
+    g.output(g.add("Add", a, w), "sum", "float32", [4, 4])
+    g.output(g.add("Gemm", a, w), "product", "float32", [4, 4])
+    g.output(g.add("Gemm", a, w, a, transB=1), "with a bias", "float32", [4, 4])
+    assert "FULLY_CONNECTED" not in lower(g.model())[1]
+    compare(g.model(), {"a": numbers(4, 4)}, tolerance=1e-6)
+
+
 def test_a_value_with_no_elements() -> None:
     g = GraphBuilder("empty")
     a = g.input("a", "float32", [3])

@@ -160,7 +160,8 @@ def test_candidates_hold_the_true_top_ten_and_are_scored_by_their_own_rows(facto
     small = quantize_int8(index_graph(table))
     rows = quantize_rows(table).dequantized().astype(np.float64)
     generator = np.random.Generator(np.random.PCG64(factors))
-    for engine in (OnnxModel(small), TFLiteModel(small)):
+    float_product = quantize_int8(index_graph(table), integer_product=False)
+    for engine in (OnnxModel(small), TFLiteModel(small), OnnxModel(float_product), TFLiteModel(float_product)):
         for _ in range(30):
             user = generator.normal(size=4) @ table[generator.integers(0, 400, 4)]
             outputs = engine.run({"user_vector": user[None].astype(np.float32), "k": np.array([100], np.int32)})

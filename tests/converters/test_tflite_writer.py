@@ -30,7 +30,8 @@ EXPECTED_VERSIONS = {
     ("encoder", "fp32"): {"ABS": {1}, "BATCH_MATMUL": {1}, "GATHER": {1}, "RELU": {1}},
     ("encoder", "int8"): {"GATHER": {1, 2}, "CAST": {3}, "BATCH_MATMUL": {1}},
     ("index", "fp32"): {"BATCH_MATMUL": {1}, "RESHAPE": {1}, "GATHER": {1}, "TOPK_V2": {1}},
-    ("index", "int8"): {
+    ("index", "int8"): {"FULLY_CONNECTED": {6}, "CAST": {3}, "GATHER": {1, 2}, "BATCH_MATMUL": {1}, "TOPK_V2": {1}},
+    ("index", "integers"): {
         "ABS": {1},
         "REDUCE_MAX": {1},
         "ROUND": {1},
@@ -46,10 +47,10 @@ EXPECTED_VERSIONS = {
 def graph(role: str, precision: str) -> onnx.ModelProto:
     table = whitened(37, 5)
     model = fold_in_graph(FoldIn(table, 7, 6)) if role == "encoder" else index_graph(table)
-    return quantize_int8(model) if precision == "int8" else model
+    return model if precision == "fp32" else quantize_int8(model, integer_product=precision == "integers")
 
 
-KINDS = list(product(("encoder", "index"), ("fp32", "int8")))
+KINDS = [*product(("encoder", "index"), ("fp32", "int8")), ("index", "integers")]
 every = pytest.mark.parametrize(("role", "precision"), KINDS)
 
 

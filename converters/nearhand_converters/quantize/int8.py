@@ -3,12 +3,14 @@
 **Table look-up** ``Gather(table, rows)``: int8 rows are gathered and only those are multiplied by their scales
 (de-quantizing before the Gather would touch the whole table on each run).
 
-**Retrieval** ``TopK(Reshape(Gemm(x, table, transB=1)))``: x becomes 7-bit integers, the product and the choice of the k
-candidates are integer, then the k candidates alone are scored again in float32 from their de-quantized rows. The
-product reads the transposed table, which runtimes make once when they load it; the file holds rows, so that each
-candidate is read from a cache line or two, and not from one for each of its factors.
-Activations stay within ±63 around 64 because u8 × s8 products saturate, silently, on x86 processors without VNNI where
-the sum of two neighbouring products exceeds 16 bits; 2·127·127 does not.
+**Retrieval** ``TopK(Reshape(Gemm(x, table, transB=1)))``: the k candidates are chosen by integer products, then they
+alone are scored again in float32 from their de-quantized rows, so that their order does not depend on the integers.
+Either the graph itself makes x 7-bit integers and multiplies (onnxruntime), or it multiplies x by the int8 values and
+the target's own kernel makes the integers (TFLite, see ADR 2). 7-bit means within ±63 around 64, because u8 × s8
+products saturate, silently, on x86 processors without VNNI where the sum of two neighbouring products exceeds 16
+bits; 2·127·127 does not. The integer product reads the transposed table, which onnxruntime makes once when it loads
+the model; the file holds rows, so that each candidate is read from a cache line or two, and not from one for each of
+its factors.
 """
 
 from __future__ import annotations
@@ -26,8 +28,14 @@ ACTIVATION_LIMIT = 63
 ZERO_POINT = 64
 
 
-def quantize_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The int8 form of a float32 graph with the same inputs and outputs; the argument is not changed."""
+def quantize_int8(model: onnx.ModelProto, *, integer_product: bool = True) -> onnx.ModelProto:
+    """The int8 form of a float32 graph with the same inputs and outputs; the argument is not changed.
+
+    Args:
+        integer_product: whether the graph itself quantizes activations and multiplies integers, as described above. If
+            not, it multiplies x by the int8 values as floats: for a target whose own kernel for float activations and
+            int8 weights does the rest.
+    """
     graph = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     tables = {
@@ -39,17 +47,20 @@ def quantize_int8(model: onnx.ModelProto) -> onnx.ModelProto:
         and table.ndim == 2
         and table.dtype == np.float32
     }
-    rewriter = _Rewriter(graph, constants, tables)
+    rewriter = _Rewriter(graph, constants, tables, integer_product)
     return rewriter.run()
 
 
 class _Rewriter:
     """Copies a graph node by node into a new builder, replacing what uses a quantized table."""
 
-    def __init__(self, graph: onnx.GraphProto, constants: dict[str, np.ndarray], tables: set[str]) -> None:
+    def __init__(
+        self, graph: onnx.GraphProto, constants: dict[str, np.ndarray], tables: set[str], integer_product: bool
+    ) -> None:
         self._graph = graph
         self._constants = constants
         self._tables = tables
+        self._integer_product = integer_product
         self._g = GraphBuilder(graph.name)
         self._names: dict[str, str] = {}
         self._looked_up: dict[tuple[str, str], str] = {}
@@ -113,6 +124,17 @@ class _Rewriter:
         g = self._g
         x, k = self._value(gemm.input[0]), self._value(top_k.input[1])
         values, scales = self._quantized(gemm.input[1])
+        sums = self._integer_sums(x, values) if self._integer_product else self._float_sums(x, values)
+        scaled = g.add("Mul", sums, scales)
+        flat = g.add("Reshape", scaled, g.constant(np.array([-1], np.int64)))
+        _, rows = g.add_many("TopK", 2, flat, k, axis=0)
+        exact = g.add("Gemm", x, self._look_up(gemm.input[1], rows), transB=1)
+        self._names[top_k.output[0]] = g.add("Reshape", exact, g.constant(np.array([-1], np.int64)))
+        self._names[top_k.output[1]] = rows
+
+    def _integer_sums(self, x: str, values: str) -> str:
+        """7-bit x times the int8 rows, as exact integers in float32; up to a factor, which changes no order."""
+        g = self._g
         floor = g.constant(np.array(1e-30, np.float32))
         largest = g.add("Max", g.add("ReduceMax", g.add("Abs", x), keepdims=1), floor)
         factor = g.add("Div", g.constant(np.array(ACTIVATION_LIMIT, np.float32)), largest)
@@ -120,12 +142,11 @@ class _Rewriter:
         activation = g.add("Cast", shifted, to=onnx.TensorProto.UINT8)
         columns = g.add("Transpose", values, perm=[1, 0])
         sums = g.add("MatMulInteger", activation, columns, g.constant(np.array(ZERO_POINT, np.uint8)))
-        scaled = g.add("Mul", g.add("Cast", sums, to=onnx.TensorProto.FLOAT), scales)
-        flat = g.add("Reshape", scaled, g.constant(np.array([-1], np.int64)))
-        _, rows = g.add_many("TopK", 2, flat, k, axis=0)
-        exact = g.add("Gemm", x, self._look_up(gemm.input[1], rows), transB=1)
-        self._names[top_k.output[0]] = g.add("Reshape", exact, g.constant(np.array([-1], np.int64)))
-        self._names[top_k.output[1]] = rows
+        return g.add("Cast", sums, to=onnx.TensorProto.FLOAT)
+
+    def _float_sums(self, x: str, values: str) -> str:
+        g = self._g
+        return g.add("Gemm", x, g.add("Cast", values, to=onnx.TensorProto.FLOAT), transB=1)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -16,6 +16,7 @@ _TYPES = {"float32": "FLOAT32", "int32": "INT32", "int8": "INT8", "uint8": "UINT
 _VERSIONS = {
     ("BATCH_MATMUL", "int8"): 2,
     ("CAST", "int8"): 3,
+    ("FULLY_CONNECTED", "int8"): 6,
     ("GATHER", "int8"): 2,
     ("TRANSPOSE", "int8"): 2,
 }
@@ -43,7 +44,8 @@ class Assembler:
         self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 is, by convention, the empty one
         self._operators: list[Any] = []
         self._codes: dict[tuple[str, int], int] = {}
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes, float | None], Value] = {}
+        self._buffer_of: dict[bytes, int] = {}
 
     def tensor(self, dtype: str, shape: Sequence[int], buffer: int = 0) -> Value:
         """A new tensor; without a buffer its values are made at run time."""
@@ -57,15 +59,26 @@ class Assembler:
         self._tensors.append(tensor)
         return Value(len(self._tensors) - 1, dtype, tuple(shape))
 
-    def constant(self, array: NDArray[Any]) -> Value:
-        """A constant tensor; equal constants are one."""
+    def constant(self, array: NDArray[Any], scale: float | None = None) -> Value:
+        """A constant tensor; equal constants are one, and equal bytes are one in any case.
+
+        Args:
+            scale: what one unit of a quantized constant stands for; None for plain numbers.
+        """
         data = np.ascontiguousarray(array)
-        key = (data.dtype.name, data.shape, data.tobytes())
+        content = data.tobytes()
+        key = (data.dtype.name, data.shape, content, scale)
         if key not in self._constants:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(key[2], np.uint8)
-            self._buffers.append(buffer)
-            self._constants[key] = self.tensor(key[0], data.shape, len(self._buffers) - 1)
+            if content not in self._buffer_of:
+                buffer = schema.BufferT()
+                buffer.data = np.frombuffer(content, np.uint8)
+                self._buffers.append(buffer)
+                self._buffer_of[content] = len(self._buffers) - 1
+            self._constants[key] = self.tensor(key[0], data.shape, self._buffer_of[content])
+            if scale is not None:
+                quantization = schema.QuantizationParametersT()
+                quantization.scale, quantization.zeroPoint = [scale], [0]
+                self._tensors[-1].quantization = quantization
         return self._constants[key]
 
     def add(

@@ -34,6 +34,7 @@ _READS = {
     "BATCH_MATMUL": ("float32", "int8"),
     "CAST": _ANY,
     "DIV": _NUMBERS,
+    "FULLY_CONNECTED": ("float32",),
     "GATHER": _ANY,
     "MAXIMUM": _NUMBERS,
     "MINIMUM": _NUMBERS,
@@ -71,6 +72,8 @@ class _Lowering:
         self.infos = {info.name: info for info in (*graph.input, *graph.value_info, *graph.output)}
         self.flipped: dict[str, str] = {}
         """Value → the constant matrix that it is the transposition of."""
+        self.widened: dict[str, str] = {}
+        """Float value → the constant int8 matrix whose numbers it has."""
 
     def run(self) -> tuple[bytes, dict[str, int]]:
         inputs = {value.name: self.new(value.name, f"graph {self.graph.name}") for value in self.graph.input}
@@ -96,7 +99,12 @@ class _Lowering:
     def value(self, name: str) -> Value:
         """The TFLite tensor of an ONNX value; a constant becomes one where it is first read."""
         if name not in self.values:
-            array = self.constants[self.flipped[name]].T if name in self.flipped else self.constants[name]
+            if name in self.flipped:
+                array = self.constants[self.flipped[name]].T
+            elif name in self.widened:
+                array = self.constants[self.widened[name]].astype(np.float32)
+            else:
+                array = self.constants[name]
             self.values[name] = self.out.constant(array.astype(np.int32) if array.dtype == np.int64 else array)
         return self.values[name]
 
@@ -138,6 +146,15 @@ class _Lowering:
             raise self.refuse(node, f"only for at most {_MAX_RANK} dimensions")
         self.out.add(operator, inputs, *outputs, options=options, **settings)
 
+    def dynamic_range_product(self, node: onnx.NodeProto, left: Value) -> None:
+        """Float activations times int8 rows: TFLite's kernel quantizes the activations to 8 bits as it runs.
+
+        So the result is approximate, in a way that depends on the runtime. The rows have one scale, 1, which every
+        runtime since 2.x reads rightly; per-row scales would need a newer version of the operator.
+        """
+        weights = self.out.constant(self.constants[self.widened[node.input[1]]], scale=1.0)
+        self.add(node, "FULLY_CONNECTED", [left, weights], self.result(node), options="FullyConnectedOptions")
+
     def refuse(self, node: onnx.NodeProto, reason: str) -> UnsupportedOperatorError:
         return UnsupportedOperatorError(
             f"operator {node.op_type}: {reason}",
@@ -156,6 +173,10 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
+def _attributes_are(node: onnx.NodeProto, wanted: dict[str, Any]) -> bool:
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute} == wanted
+
+
 def _elementwise(operator: str, options: str | None, inputs: int = 2) -> Lowering:
     """An operator that takes the same inputs in the same order and broadcasts alike."""
 
@@ -168,6 +189,11 @@ def _elementwise(operator: str, options: str | None, inputs: int = 2) -> Lowerin
 
 
 def _cast(x: _Lowering, node: onnx.NodeProto) -> None:
+    constant = x.constants.get(node.input[0])
+    to_float = _attribute(node, "to", 0) == TensorProto.FLOAT
+    if to_float and constant is not None and constant.ndim == 2 and constant.dtype == np.int8:
+        x.widened[node.output[0]] = node.input[0]
+        return
     source = x.value(node.input[0])
     if _DTYPES.get(_attribute(node, "to", 0)) == source.dtype:
         x.values[node.output[0]] = source
@@ -232,6 +258,9 @@ def _gemm(x: _Lowering, node: onnx.NodeProto) -> None:
     if _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "beta", 1.0) != 1.0:
         raise x.refuse(node, "only alpha = beta = 1 is written")
     left = x.value(node.input[0])
+    if node.input[1] in x.widened and _attributes_are(node, {"transB": 1}) and len(node.input) == 2:
+        x.dynamic_range_product(node, left)
+        return
     right, transposed = x.right(node.input[1])
     transposes = {
         "adjX": bool(_attribute(node, "transA", 0)),
