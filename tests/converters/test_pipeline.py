@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,13 @@ from nearhand.bundle.schema import VariantEvidence
 from nearhand.clock import SystemClock
 from nearhand.errors import ModelError, NearhandError, RuntimeUnavailableError, StorageError
 from nearhand.events import EventLog
-from nearhand.retrieval import HistoryFold
+from nearhand.retrieval import Candidates, HistoryFold, Retriever, User
 from nearhand_converters.data import Dataset, Interactions, temporal_split
 from nearhand_converters.errors import BudgetError, DataError
+from nearhand_converters.graph.fold_in import fold_in_exact, whiten
+from nearhand_converters.parity.evidence import Evaluation, check_budget
 from nearhand_converters.parity.holdout import held_out_users
+from nearhand_converters.parity.source import SourceModel, top_rows
 from nearhand_converters.pipeline import Conversion, build_variants, read_measured
 from nearhand_converters.quantize.rows import QuantizedRows, quantize_rows
 from nearhand_converters.recipe import BudgetRecipe, Recipe
@@ -77,6 +80,40 @@ def test_the_bundle_is_one_that_the_sdk_accepts(blocks: Conversion) -> None:
     assert manifest.evidence.budget == RECIPE.budgets()
     assert manifest.evidence.dropped == {}
     assert manifest.provenance["source_sha256"] == model(blocks.path.parent).sha256
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_one_user_vector_that_is_not_finite_breaks_the_budget(source: FactorModel, wrong: float) -> None:
+    """A NaN compares with nothing, so a maximum over the users must not lose it."""
+    policy = RECIPE.policy(ALPHA)
+    users = list(held_out_users(temporal_split(dataset().interactions), policy, "item_viewed"))
+    table = whiten(source.item_factors, source.regularization).astype(np.float32)
+
+    class Broken(Retriever):
+        """Exact, but for its third user."""
+
+        calls = 0
+
+        def __init__(self) -> None:
+            self.window = policy.window
+
+        def encode(self, rows: NDArray[np.int32], confidences: NDArray[np.float32]) -> User:
+            self.calls += 1
+            known = rows >= 0
+            vector = fold_in_exact(table, rows[known], confidences[known])[None].astype(np.float32)
+            return User(vector * (wrong if self.calls == 3 else 1), table[rows])
+
+        def retrieve(self, vector: NDArray[np.float32], *, exclude: Collection[int], k: int) -> Candidates:
+            scores = table @ np.nan_to_num(vector[0], posinf=1.0, neginf=-1.0)
+            best = top_rows(scores, exclude, k)
+            return Candidates(best, scores[best], table[best])
+
+    popularity = np.bincount(dataset().interactions.item, minlength=ITEMS).tolist()
+    evaluation = Evaluation(SourceModel(source), users, popularity, bootstrap_samples=2, progress=lambda *_: None)
+    measured = evaluation.measure("onnx", "fp32", 0, Broken(), table)
+    assert measured.user_vector_error.is_infinite()
+    with pytest.raises(BudgetError, match="user vectors are off by Infinity"):
+        check_budget(RECIPE.budgets(), [measured])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -100,7 +101,8 @@ class Evaluation:
             exact = fold_in_exact(table, user.rows, user.confidences)
             size_of_exact = float(np.linalg.norm(exact))
             if size_of_exact > 0:
-                worst = max(worst, float(np.linalg.norm(encoded.vector[0] - exact)) / size_of_exact)
+                error = float(np.linalg.norm(encoded.vector[0] - exact)) / size_of_exact
+                worst = max(worst, error if math.isfinite(error) else math.inf)  # max() would pass over a NaN
         self._progress(f"{runtime}/{precision}", len(self._users), len(self._users))
         ranked, source, bootstrap = self._metrics(rankings), self._source, self._bootstrap
         return VariantEvidence(
