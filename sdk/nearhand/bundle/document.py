@@ -13,14 +13,34 @@ import math
 import re
 import types
 from collections import Counter
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import cache
 from itertools import chain
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from nearhand.errors import BundleFormatError
+from nearhand.errors import BundleFormatError, NearhandError
 
 T = TypeVar("T")
+Number: TypeAlias = Annotated[Decimal, "a JSON number too"]
+"""A decimal of a document that people write: ``0.5`` as well as ``"0.5"``. It is written back as a string."""
+
+Refuse = Callable[[str, str, str], NearhandError]
+"""Makes the error out of a problem, its place and a remedy."""
+
+
+class FieldError(ValueError):
+    """An invariant of a dataclass that one of its fields breaks, for ``__post_init__`` to raise.
+
+    Args:
+        field: its name, or a path from it, such as ``boundaries[1]``.
+    """
+
+    def __init__(self, field: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
 
 
 def parse(kind: type[T], data: bytes, *, place: str) -> T:
@@ -55,36 +75,58 @@ def serialize(document: Any) -> bytes:
     return (json.dumps(_encode(document), sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def decode(kind: Any, value: Any, *, place: str) -> Any:  # noqa: PLR0911 - one return for each kind of value
-    """``value``, fresh from JSON, as ``kind``: a dataclass, tuple, dict, Literal, optional or scalar type."""
+def bundle_refusal(problem: str, place: str, remedy: str) -> NearhandError:
+    """Nobody writes a bundle's documents by hand: the remedy is always the same."""
+    return BundleFormatError(problem, place=place, remedy=_REBUILD)
+
+
+def decode(  # noqa: PLR0911 - one return for each kind of value
+    kind: Any, value: Any, *, place: str, refuse: Refuse = bundle_refusal
+) -> Any:
+    """``value``, fresh from JSON, as ``kind``.
+
+    Args:
+        kind: a dataclass, tuple, dict, Literal, optional or scalar type, :data:`Number`, or a union of dataclasses,
+            which are told apart by their first field, a Literal.
+        place: where the value stands, for the error.
+        refuse: makes the error that is raised.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _decode_dataclass(kind, value, place)
-    if origin in (Union, types.UnionType):  # only `X | None` is used
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return None if value is None else decode(inner, value, place=place)
+        return _decode_dataclass(kind, value, place, refuse)
+    if origin in (Union, types.UnionType):
+        if type(None) in arguments and value is None:
+            return None
+        members = [argument for argument in arguments if argument is not type(None)]
+        inner = members[0] if len(members) == 1 else _chosen(members, value, place, refuse)
+        return decode(inner, value, place=place, refuse=refuse)
     if origin is tuple:
-        items = _expect(list, value, place, "a list")
+        items = _expect(list, value, place, "a list", refuse)
         if _uniform(arguments[0], items):
             return tuple(items) if arguments[0] in _SCALARS else tuple(map(tuple, items))
-        return tuple(decode(arguments[0], item, place=f"{place}[{i}]") for i, item in enumerate(items))
+        return tuple(decode(arguments[0], item, place=f"{place}[{i}]", refuse=refuse) for i, item in enumerate(items))
     if origin is dict:
-        entries = _expect(dict, value, place, "an object")
-        return {key: decode(arguments[1], item, place=_join(place, key)) for key, item in entries.items()}
+        entries = _expect(dict, value, place, "an object", refuse)
+        return {
+            key: decode(arguments[1], item, place=_join(place, key), refuse=refuse) for key, item in entries.items()
+        }
     if origin is Literal:
         if value not in arguments or isinstance(value, bool):
             choices = ", ".join(map(repr, arguments))
-            raise BundleFormatError(f"is {_show(value)}, not one of {choices}", place=place, remedy=_REBUILD)
+            raise refuse(f"is {_show(value)}, not one of {choices}", place, _nearest(value, arguments))
         return value
-    if kind is Decimal:
-        text = _expect(str, value, place, "a decimal number as a string")
+    if kind is Decimal or origin is Annotated:
+        if origin is Annotated and type(value) in (int, Decimal):
+            value = str(value)
+        noun = "a number" if origin is Annotated else "a decimal number as a string"
+        text = _expect(str, value, place, noun, refuse)
         # What str(Decimal) writes, and no more than a float can hold: it becomes one where it is used.
         if not (_DECIMAL.fullmatch(text) and math.isfinite(float(text))):
-            raise BundleFormatError(f"is {_show(text)}, not a finite decimal number", place=place, remedy=_REBUILD)
+            raise refuse(f"is {_show(text)}, not a finite decimal number", place, "write a number such as 0.5")
         return Decimal(text)
-    _expect(kind, value, place, _SCALARS[kind])
+    _expect(kind, value, place, _SCALARS[kind], refuse)
     if kind is int and not -_INTEGER_LIMIT < value < _INTEGER_LIMIT:
-        raise BundleFormatError("is an integer of more than 53 bits", place=place, remedy=_REBUILD)
+        raise refuse("is an integer of more than 53 bits", place, "use a smaller number")
     return value
 
 
@@ -104,23 +146,39 @@ def _uniform(kind: Any, items: list[Any]) -> bool:
     return False
 
 
-def _decode_dataclass(kind: type, value: Any, place: str) -> Any:
-    entries = _expect(dict, value, place, "an object")
+def _chosen(members: list[Any], value: Any, place: str, refuse: Refuse) -> Any:
+    """The member of a union of dataclasses whose first field may have the value that stands there."""
+    entries = _expect(dict, value, place, "an object", refuse)
+    tag = dataclasses.fields(members[0])[0].name
+    choices = {choice: member for member in members for choice in get_args(_fields(member)[0][tag])}
+    if tag not in entries:
+        raise refuse("is missing", _join(place, tag), f"use one of {', '.join(choices)}")
+    chosen = entries[tag]
+    if not isinstance(chosen, str) or chosen not in choices:
+        problem = f"is {_show(chosen)}, not one of {', '.join(choices)}"
+        raise refuse(problem, _join(place, tag), _nearest(chosen, choices))
+    return choices[chosen]
+
+
+def _decode_dataclass(kind: type, value: Any, place: str, refuse: Refuse) -> Any:
+    entries = _expect(dict, value, place, "an object", refuse)
     hints, required = _fields(kind)
     if unknown := sorted(set(entries) - set(hints)):
-        raise BundleFormatError("is not a known key", place=_join(place, unknown[0]), remedy=_REBUILD)
+        raise refuse("is not a known key", _join(place, unknown[0]), _nearest(unknown[0], sorted(hints)))
     if missing := sorted(required - set(entries)):
-        raise BundleFormatError("is missing", place=_join(place, missing[0]), remedy=_REBUILD)
-    fields = {key: decode(hints[key], item, place=_join(place, key)) for key, item in entries.items()}
+        raise refuse("is missing", _join(place, missing[0]), "add it")
+    fields = {key: decode(hints[key], item, place=_join(place, key), refuse=refuse) for key, item in entries.items()}
     try:
         return kind(**fields)
-    except ValueError as error:  # an invariant of __post_init__
-        raise BundleFormatError(str(error)[:300], place=place.removesuffix(": "), remedy=_REBUILD) from None
+    except FieldError as error:
+        raise refuse(error.problem, f"{_dotted(place)}{error.field}", error.remedy) from None
+    except ValueError as error:  # an invariant of __post_init__ that no single field breaks
+        raise refuse(str(error)[:300], place.removesuffix(": "), "correct it") from None
 
 
 @cache
 def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     fields = dataclasses.fields(kind)
     optional = {
         field.name
@@ -131,22 +189,34 @@ def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
     return {name: hints[name] for name in names}, frozenset(names) - optional
 
 
-def _expect(kind: type, value: Any, place: str, noun: str) -> Any:
+def _expect(kind: type, value: Any, place: str, noun: str, refuse: Refuse) -> Any:
     if type(value) is not kind:
-        raise BundleFormatError(f"is {_show(value)}, not {noun}", place=place, remedy=_REBUILD)
+        raise refuse(f"is {_show(value)}, not {noun}", place, f"give {noun}")
     return value
+
+
+def _nearest(word: Any, words: Iterable[str]) -> str:
+    import difflib  # for messages only
+
+    words = list(words)
+    near = difflib.get_close_matches(word, words, n=1) if isinstance(word, str) else []
+    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(words)}"
 
 
 def _show(value: Any) -> str:
     """A value from the document for a message: short, one line, and never walked (it may be nested too deep)."""
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
-    return json.dumps(value)[:60]
+    return str(value)[:60] if isinstance(value, Decimal) else json.dumps(value)[:60]
+
+
+def _dotted(place: str) -> str:
+    return place if place.endswith(": ") else f"{place}."
 
 
 def _join(place: str, key: str) -> str:
     name = key if key.isascii() and key.isidentifier() else json.dumps(key)
-    return f"{place}{name[:80]}" if place.endswith(": ") else f"{place}.{name[:80]}"
+    return f"{_dotted(place)}{name[:80]}"
 
 
 def _encode(value: Any) -> Any:

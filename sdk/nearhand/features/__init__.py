@@ -1,0 +1,23 @@
+"""Features: one declarative program, folded on the device and replayed for training by the same code."""
+
+from nearhand.features.compile import Column
+from nearhand.features.event import ReplayEvent
+from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector, compile_program
+from nearhand.features.items import ItemTable
+from nearhand.features.program import Program, read_program
+from nearhand.features.replay import Label, replay_profile
+
+__all__ = [
+    "CandidateFeatures",
+    "Column",
+    "CompiledProgram",
+    "FeatureFold",
+    "FeatureVector",
+    "ItemTable",
+    "Label",
+    "Program",
+    "ReplayEvent",
+    "compile_program",
+    "read_program",
+    "replay_profile",
+]

@@ -1,0 +1,50 @@
+"""The catalogue as features read it: columns of numbers, texts, or lists of texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from nearhand.errors import UsageError
+
+Cell: TypeAlias = int | float | str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTable:
+    """Items by column; a cell is a finite number, a text, a tuple of texts, or None where it is unknown.
+
+    Attributes:
+        item_ids: each once.
+        columns: name → one cell for each item.
+        rows: item id → its index.
+    """
+
+    item_ids: tuple[str, ...]
+    columns: Mapping[str, Sequence[Cell]]
+    rows: Mapping[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", {item_id: row for row, item_id in enumerate(self.item_ids)})
+        if len(self.rows) != len(self.item_ids):
+            raise UsageError("an item id stands twice", place="ItemTable.item_ids", remedy="give every item one row")
+        for name, cells in self.columns.items():
+            if len(cells) != len(self.item_ids):
+                raise UsageError(
+                    f"has {len(cells)} cells for {len(self.item_ids)} items",
+                    place=f"ItemTable.columns[{name!r}]",
+                    remedy="give every item one cell",
+                )
+
+    @classmethod
+    def empty(cls) -> ItemTable:
+        """No items: for a program that reads nothing of the catalogue."""
+        return cls((), {})
+
+    def digest(self, columns: Sequence[str]) -> str:
+        """sha256, in hexadecimal, of the item ids and some of the columns: what state that was folded rests on."""
+        content = [self.item_ids, {name: list(self.columns[name]) for name in sorted(columns)}] if columns else []
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
