@@ -12,7 +12,7 @@ import click
 from model_zoo.datasets import find_dataset
 from model_zoo.films_als.train import train
 from nearhand import UsageError
-from nearhand_converters.cli import reporting_errors
+from nearhand_converters.console import reporting_errors
 from nearhand_converters.data import Dataset, read_catalogue, read_dataset
 
 MODELS = {"films-als": train}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nearhand.bundle import BundleFolder, Items, Manifest, install_bundle
 from nearhand.bundle.schema import Precision, RuntimeName
+from nearhand.events import EventSchema
 from nearhand.runtime import installed_runtimes
 from nearhand.testing import ModelFiles
 from nearhand.version import __version__
@@ -75,6 +76,7 @@ def build_tiny(folder: Path) -> Tiny:
         licence="CC0-1.0",
         bootstrap_samples=50,
         golden_cases=6,
+        event_types={"film_rated": EventSchema(item=True, properties={"stars": "number"})},
         history=HistoryRecipe(window=WINDOW, verbs=VERBS),
         budget=BudgetRecipe(ndcg_change=-0.5, recall_change=-0.5, top10_overlap=0.9),  # 150 users prove little
     )

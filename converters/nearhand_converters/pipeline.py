@@ -24,6 +24,7 @@ from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.schema import (
     FORMAT_VERSION,
     MANIFEST_PATH,
+    FeaturesReference,
     FileReference,
     Golden,
     GoldenCase,
@@ -40,6 +41,7 @@ from nearhand.bundle.schema import (
     VariantEvidence,
 )
 from nearhand.errors import RuntimeUnavailableError
+from nearhand.features import ItemTable, Program, compile_program
 from nearhand.retrieval import Retriever, check_golden, padded
 from nearhand.runtime import Runtime, installed_runtimes
 from nearhand_converters.data import Catalogue, Dataset, Split, positives, temporal_split
@@ -109,6 +111,7 @@ def convert(
 
     Raises:
         DataError: the data does not fit the model.
+        ProgramError: the feature program reads what the catalogue does not have.
         BudgetError: a variant loses more than the budget; nothing is written.
         RuntimeUnavailableError: a target's runtime is not installed, so nothing could be proved.
         StorageError: the bundle cannot be written.
@@ -121,6 +124,10 @@ def convert(
         split = temporal_split(positives(dataset.interactions, recipe.minimum_rating))
         users = list(held_out_users(split, policy, recipe.interaction_event))
         popularity = np.bincount(split.train.item, minlength=len(dataset.catalogue)).tolist()
+
+        items = _items(dataset.catalogue, popularity)
+        if recipe.features is not None:
+            compile_program(recipe.features, ItemTable.of_bundle(items))  # refuses what a device would
 
         progress("graphs", 0, 1)
         table = whiten(model.item_factors, model.regularization).astype(np.float32)
@@ -152,9 +159,8 @@ def convert(
         licence=recipe.licence or dataset.licence or "unstated",
         min_sdk=__version__,
         models=tuple(_model(role, built, files) for role in ("encoder", "index")),
-        items=ItemsReference(
-            _file(files, "items.json", serialize(_items(dataset.catalogue, popularity))), len(dataset.catalogue)
-        ),
+        items=ItemsReference(_file(files, "items.json", serialize(items)), len(dataset.catalogue)),
+        event_types=dict(recipe.event_types),
         policy=policy,
         golden=GoldenReference(_file(files, "golden.json", serialize(golden)), len(golden.cases)),
         evidence=evidence,
@@ -166,6 +172,7 @@ def convert(
             "onnx": onnx.__version__,
             **{f"{name}_runtime": runtime.version for name, runtime in runtimes.items()},
         },
+        features=_features(recipe.features, files),
     )
     path = out if out.suffix == ".nearhand" else out / f"{recipe.name}-{recipe.version}.nearhand"
     with storage_errors(str(path.parent)):
@@ -302,6 +309,12 @@ def _model(role: Role, built: Mapping[VariantKey, BuiltVariant], files: dict[str
 def _file(files: dict[str, bytes], path: str, data: bytes) -> FileReference:
     files[path] = data
     return FileReference(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _features(program: Program | None, files: dict[str, bytes]) -> FeaturesReference | None:
+    if program is None:
+        return None
+    return FeaturesReference(_file(files, "features.json", serialize(program)), program.name, program.version)
 
 
 def _items(catalogue: Catalogue, popularity: Sequence[int]) -> Items:

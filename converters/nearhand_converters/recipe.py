@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nearhand.bundle.schema import Budget, Policy, semantic_version
-from nearhand.events import EVENT_TYPES
+from nearhand.events import EventSchema, check_event_types
+from nearhand.features import Program, read_program
 from nearhand_converters.errors import DataError
 
 _STRENGTHS = {
@@ -75,6 +76,8 @@ class Recipe:
         candidates: how many candidates the device retrieves beyond those it filters out; at least 100.
         bootstrap_samples: resamples of the users for the intervals.
         golden_cases: histories whose lists every device must reproduce.
+        event_types: the types of the app's own, beside :data:`nearhand.events.EVENT_TYPES`, and what each needs.
+        features: the feature program; a recipe names its file, relative to its own.
     """
 
     name: str = "model"
@@ -85,6 +88,8 @@ class Recipe:
     candidates: int = 100
     bootstrap_samples: int = 2000
     golden_cases: int = 16
+    event_types: Mapping[str, EventSchema] = field(default_factory=dict)
+    features: Program | None = None
     history: HistoryRecipe = field(default_factory=HistoryRecipe)
     budget: BudgetRecipe = field(default_factory=BudgetRecipe)
 
@@ -105,10 +110,11 @@ class Recipe:
             raise ValueError("candidates must be at least 100: integer scores alone do not order a shorter list")
         if self.history.strengths.get(self.interaction_event) != 1.0:
             raise ValueError(f"interaction_event {self.interaction_event!r} does not have the strength 1.0")
-        if unknown := sorted(set(self.history.seen) - set(EVENT_TYPES) - set(self.history.strengths)):
-            raise ValueError(f"history.seen has {unknown[0]!r}, which is no known event type and has no strength")
         if missing := sorted(set(self.history.strengths) - set(self.history.verbs)):
             raise ValueError(f"event type {missing[0]!r} has a strength but no verb")
+        check_event_types(self.event_types, {*self.history.seen, *self.history.verbs})
+        if self.features is not None:
+            check_event_types(self.event_types, self.features.event_types)
 
     def policy(self, alpha: float) -> Policy:
         """The device's policy for a model trained with ``alpha``."""
@@ -135,6 +141,7 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises:
         DataError: the file is missing, is not TOML, or has an unknown key or a value of the wrong type.
+        ProgramError: the feature program that it names is malformed.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -144,8 +151,22 @@ def read_recipe(path: Path) -> Recipe:
     table = document.get("bundle", {})
     if not isinstance(table, dict):
         raise DataError(f"is {table!r}", place=place, remedy="give a table")
-    recipe: Recipe = _build(Recipe(), table, place)
+    features = _features(path.parent, table.pop("features", None), f"{place}.features")
+    recipe: Recipe = _build(Recipe(features=features), table, place)
     return recipe
+
+
+def _features(folder: Path, name: Any, place: str) -> Program | None:
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise DataError(f"is {name!r}", place=place, remedy="give the path of a program's JSON file, as a string")
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        problem = f"{name!r} cannot be read ({error.strerror})"
+        raise DataError(problem, place=place, remedy="give a path relative to the recipe") from error
+    return read_program(content, place=name)
 
 
 def _build(default: Any, table: Mapping[str, Any], place: str) -> Any:
@@ -155,32 +176,42 @@ def _build(default: Any, table: Mapping[str, Any], place: str) -> Any:
         known = sorted(f.name for f in fields(default))
         if key not in known:
             raise DataError(f"{key!r} is not a key", place=place, remedy="use one of " + ", ".join(known))
-        values[key] = _value(getattr(default, key), value, f"{place}.{key}")
+        where = f"{place}.{key}"
+        declares = key == "event_types"
+        values[key] = _event_types(value, where) if declares else _value(getattr(default, key), value, where)
     try:
         return replace(default, **values)
     except ValueError as error:
         raise DataError(str(error), place=place, remedy="correct the recipe") from error
 
 
+def _event_types(value: Any, place: str) -> dict[str, EventSchema]:
+    if not isinstance(value, dict):
+        raise DataError(f"is {value!r}", place=place, remedy="give a table")
+    default = EventSchema(item=False)
+    return {kind: _value(default, schema, f"{place}.{kind}") for kind, schema in value.items()}
+
+
 def _value(current: Any, value: Any, place: str) -> Any:
     """``value`` in place of ``current``. A table is merged into its default, so a recipe says only what differs."""
-    if isinstance(current, HistoryRecipe | BudgetRecipe) and isinstance(value, dict):
+    if isinstance(current, HistoryRecipe | BudgetRecipe | EventSchema) and isinstance(value, dict):
         return _build(current, value, place)
     if isinstance(current, dict) and isinstance(value, dict):
-        sample = next(iter(current.values()))
+        sample = next(iter(current.values()), "")
         return {**current, **{key: _value(current.get(key, sample), v, f"{place}.{key}") for key, v in value.items()}}
     if isinstance(current, tuple) and isinstance(value, list):
         return tuple(_value("", item, f"{place}[{i}]") for i, item in enumerate(value))
     number = current is None or isinstance(current, float)  # the one optional setting, minimum_rating, is a number
-    if isinstance(value, bool) or not isinstance(value, (float, int) if number else type(current)):
-        noun = "number" if number else _NOUNS.get(type(current), "table")
-        raise DataError(f"is {value!r}", place=place, remedy=f"give a {noun}")
+    kinds = (float, int) if number else type(current)
+    if isinstance(value, bool) != isinstance(current, bool) or not isinstance(value, kinds):
+        noun = "a number" if number else _NOUNS.get(type(current), "a table")
+        raise DataError(f"is {value!r}", place=place, remedy=f"give {noun}")
     if isinstance(value, float | int) and not abs(value) <= _LARGEST:  # also true for NaN
         raise DataError(f"is {value!r}", place=place, remedy=f"give a finite number, at most {_LARGEST}")
     return value
 
 
-_NOUNS = {int: "whole number", str: "string", tuple: "list of strings"}
+_NOUNS = {bool: "true or false", int: "a whole number", str: "a string", tuple: "a list of strings"}
 _LARGEST = 10**6
 
 

@@ -17,6 +17,7 @@ from nearhand_converters.errors import DataError
 from nearhand_converters.recipe import read_recipe
 
 RECIPE = "recipe.toml"
+FEATURES = "features.json"
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Training:
 def train(dataset: Dataset, out: Path) -> Training:
     """Train and write everything that ``nearhand convert`` needs into the folder ``out``.
 
-    Writes ``model.npz`` (implicit's own format), ``items.csv``, ``interactions.csv``, ``dataset.toml`` and
-    ``recipe.toml``. The last interactions of each user are kept from the training; the conversion holds out the same.
+    Writes ``model.npz`` (implicit's own format), ``items.csv``, ``interactions.csv``, ``dataset.toml``,
+    ``recipe.toml`` and its feature program. The last interactions of each user are kept from the training; the
+    conversion holds out the same.
 
     Raises:
         DataError: no interaction is positive.
@@ -42,8 +44,9 @@ def train(dataset: Dataset, out: Path) -> Training:
     from implicit.cpu.als import AlternatingLeastSquares
 
     out.mkdir(parents=True, exist_ok=True)
-    with resources.as_file(resources.files(__package__) / RECIPE) as path:
-        shutil.copyfile(path, out / RECIPE)
+    for name in (RECIPE, FEATURES):
+        with resources.as_file(resources.files(__package__) / name) as path:
+            shutil.copyfile(path, out / name)
     recipe = read_recipe(out / RECIPE)
     settings = tomllib.loads((out / RECIPE).read_text(encoding="utf-8"))["train"]
     split = temporal_split(positives(dataset.interactions, recipe.minimum_rating))

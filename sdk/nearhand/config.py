@@ -25,12 +25,20 @@ class Config:
         profile: the local profile, each with its own event log. 1 to 64 lowercase letters, digits, ``-`` and ``_``, at
             least one of them a letter or digit. It names a folder, and some file systems do not tell ``Anna`` from
             ``anna``.
+        log_bytes: how many bytes of events a profile's log keeps, 100,000 to 10¹²; above that the oldest go. See
+            :class:`nearhand.events.Caps` for both caps. What an event that went has done to the features stays, and
+            how many went is counted.
+        log_days: for how many days it keeps an event after it was recorded, 1 to 36,500.
+        pushed_bytes: how many bytes of pushed features are kept, 1,000 to 10¹²; above that the least recently used go.
     """
 
     runtime: Literal["onnx", "tflite"] | None = None
     precision: Literal["fp32", "int8"] | None = None
     durability: Durability = "power"
     profile: str = "default"
+    log_bytes: int = 16_000_000
+    log_days: int = 400
+    pushed_bytes: int = 1_000_000
 
     def __post_init__(self) -> None:
         for field, value, allowed in (
@@ -50,3 +58,14 @@ class Config:
                 place="Config.profile",
                 remedy="use 1 to 64 lowercase letters, digits, '-' and '_'",
             )
+        for field, number, lowest, highest in (
+            ("log_bytes", self.log_bytes, 100_000, 10**12),  # room for a few of the largest events
+            ("log_days", self.log_days, 1, 36_500),
+            ("pushed_bytes", self.pushed_bytes, 1_000, 10**12),
+        ):
+            if type(number) is not int or not lowest <= number <= highest:
+                raise UsageError(
+                    f"{number!r} is not a cap",
+                    place=f"Config.{field}",
+                    remedy=f"use an integer from {lowest:,} to {highest:,}",
+                )

@@ -5,6 +5,7 @@
     NearhandError
     ├── UsageError              an argument of the API is wrong (k = 0, a closed Personalizer, an unknown item)
     ├── EventError              an event is malformed; ``field`` names the field
+    ├── ProgramError            a feature program is malformed; ``place`` ends in the path of the value
     ├── StorageError            the event log cannot be opened, read or written
     ├── RuntimeUnavailableError no installed runtime can run any variant of the bundle
     ├── ModelError              a model does not load, does not run, or fails its golden vectors
@@ -48,6 +49,10 @@ class EventError(NearhandError):
     def __init__(self, field: str, problem: str, *, remedy: str = "") -> None:
         self.field = field
         super().__init__(problem, place=f"event field {field!r}", remedy=remedy)
+
+
+class ProgramError(NearhandError):
+    """A feature program is malformed. ``place`` ends in the path of the value, such as ``views[2].window``."""
 
 
 class StorageError(NearhandError):

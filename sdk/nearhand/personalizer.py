@@ -1,9 +1,9 @@
-"""The device, top to bottom: event → log → history → candidates → recommendation and explanation."""
+"""The device, top to bottom: event → log → history and features → candidates → recommendation and explanation."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,15 @@ import numpy as np
 
 from nearhand.bundle import BundleFolder, install_bundle, open_slot
 from nearhand.bundle.durable import storage_errors
-from nearhand.bundle.schema import Precision, RuntimeName, Variant
+from nearhand.bundle.schema import Items, Precision, RuntimeName, Variant
 from nearhand.clock import Clock, SystemClock
 from nearhand.config import Config
 from nearhand.errors import ModelError, RuntimeUnavailableError, UsageError
-from nearhand.events import Event, EventLog, RecordedEvent
+from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent
 from nearhand.explain import POPULAR, Explanation, contributions, explain
+from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
+from nearhand.features.cache import PushedFeatures
+from nearhand.features.store import FeatureStatus, FeatureStore, ProgramCheckpointer
 from nearhand.ids import random_id
 from nearhand.monitoring import Latency, Meter
 from nearhand.retrieval import Candidates, HistoryFold, HistoryItem, Popularity, Retriever, User, check_golden, padded
@@ -61,6 +64,9 @@ class Status:
         slot: the folder of the unpacked bundle.
         events: number of events in the profile's log; log_bytes: its size on disk.
         unknown_items: events whose item this bundle's catalogue does not have.
+        drops: reason → how many events left the log by its caps, ever.
+        quarantined: the files that a damaged log was moved to.
+        features: how features are served; None: the bundle has no feature program.
         latencies: verb → latency.
         degradations: reason → how often less was given than was asked.
     """
@@ -77,6 +83,9 @@ class Status:
     events: int
     log_bytes: int
     unknown_items: int
+    drops: Mapping[str, int]
+    quarantined: tuple[str, ...]
+    features: FeatureStatus | None
     latencies: Mapping[str, Latency]
     degradations: Mapping[str, int]
 
@@ -88,7 +97,9 @@ class Personalizer:
         self,
         *,
         bundle: BundleFolder,
+        items: Items,
         log: EventLog,
+        features: FeatureStore | None,
         config: Config,
         meter: Meter,
         runtimes: Mapping[RuntimeName, Callable[[], Runtime]],
@@ -96,15 +107,17 @@ class Personalizer:
     ) -> None:
         self._bundle = bundle
         self._log = log
+        self._features = features
         self._config = config
         self._meter = meter
         self._lock = threading.RLock()
         self._closed = False
-        self._items = bundle.items()
+        self._items = items
         self._rows = {item_id: row for row, item_id in enumerate(self._items.item_ids)}
         self._popularity = Popularity(self._items.popularity)
         self._fold = HistoryFold(bundle.manifest.policy, self._rows)
         self._folded = 0
+        self._rewrites: int | None = None
         self._load_models(runtimes, selftests)
 
     @classmethod
@@ -136,34 +149,48 @@ class Personalizer:
         """
         config, clock = config or Config(), clock or SystemClock()
         source, data = Path(bundle), Path(data_dir)
+        profile = data / "profiles" / config.profile
+        meter = Meter(clock)
         if source.is_dir():
             folder = open_slot(source, __version__)
         else:
             folder = install_bundle(source, data / "slots", sdk_version=__version__)
-        log = EventLog(
-            data / "profiles" / config.profile / "events.db",
-            clock=clock,
-            durability=config.durability,
-            extension_types=folder.manifest.policy.confidences,
-        )
-        try:
-            available = installed_runtimes() if runtimes is None else runtimes
-            return cls(
+        items = folder.items()
+        program = _compiled_program(folder, items)
+        with ExitStack() as unless_it_opens:
+            log = EventLog(
+                profile / "events.db",
+                clock=clock,
+                durability=config.durability,
+                event_types=folder.manifest.event_types,
+                caps=Caps(max_bytes=config.log_bytes, max_age_ms=config.log_days * DAY_MS),
+                checkpointer=None if program is None else ProgramCheckpointer(program),
+            )
+            unless_it_opens.callback(log.close)
+            features = None
+            if program is not None:
+                pushed = PushedFeatures(
+                    profile / "pushed.db", clock=clock, meter=meter, budget_bytes=config.pushed_bytes
+                )
+                unless_it_opens.callback(pushed.close)
+                features = FeatureStore(program, log, pushed, clock=clock, meter=meter)
+            personalizer = cls(
                 bundle=folder,
+                items=items,
                 log=log,
+                features=features,
                 config=config,
-                meter=Meter(clock),
-                runtimes=available,
+                meter=meter,
+                runtimes=installed_runtimes() if runtimes is None else runtimes,
                 selftests=data / "selftests",
             )
-        except BaseException:
-            log.close()
-            raise
+            unless_it_opens.pop_all()
+        return personalizer
 
     def record(self, event: Event) -> RecordedEvent:
         """Keep an event. When this returns the event is durable, as ``Config.durability`` says.
 
-        Its type is one of ``nearhand.events.EVENT_TYPES`` or one that the bundle gives a confidence.
+        Its type is one of ``nearhand.events.EVENT_TYPES`` or one that the bundle declares.
 
         Raises:
             EventError: the event is malformed; names the field.
@@ -172,6 +199,30 @@ class Personalizer:
         self._check_open()
         with self._meter.timed("record"):
             return self._log.append(event)
+
+    def record_many(self, events: Sequence[Event]) -> list[RecordedEvent]:
+        """Keep a burst of events, all or none, at about the price of one.
+
+        Raises:
+            EventError: one of them is malformed; names it and its field.
+            StorageError: they could not be written, and none is kept.
+        """
+        self._check_open()
+        with self._meter.timed("record_many"):
+            return self._log.append_many(events)
+
+    @property
+    def features(self) -> FeatureStore:
+        """The profile's features, under the bundle's feature program.
+
+        Raises:
+            UsageError: the bundle has no feature program.
+        """
+        self._check_open()
+        if self._features is None:
+            name = self._bundle.manifest.name
+            raise UsageError("has no feature program", place=f"bundle {name}", remedy="convert it with one")
+        return self._features
 
     def recommend(self, k: int = 10) -> list[Recommendation]:
         """The ``k`` best items for this profile, best first; fewer only if the catalogue has no more.
@@ -252,6 +303,9 @@ class Personalizer:
                 events=self._log.count(),
                 log_bytes=self._log.bytes_on_disk(),
                 unknown_items=self._fold.unknown_items,
+                drops=self._log.drops(),
+                quarantined=self._log.quarantined,
+                features=None if self._features is None else self._features.status(),
                 latencies=self._meter.latencies(),
                 degradations=self._meter.degradations(),
             )
@@ -261,10 +315,11 @@ class Personalizer:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                try:
-                    self._retriever.close()
-                finally:
-                    self._log.close()
+                with ExitStack() as closing:
+                    closing.callback(self._log.close)
+                    if self._features is not None:
+                        closing.callback(self._features.close)
+                    closing.callback(self._retriever.close)
 
     def __enter__(self) -> Self:
         return self
@@ -276,10 +331,11 @@ class Personalizer:
 
     def _fold_new_events(self) -> None:
         """Read what the log holds beyond what was folded, whichever Personalizer wrote it."""
-        events = self._log.since(self._folded)
-        if events:
-            self._fold.fold(events)
-            self._folded = events[-1].sequence
+        reading = self._log.read("", self._folded, self._rewrites)
+        if reading.anew:
+            self._fold = HistoryFold(self._bundle.manifest.policy, self._rows)
+        self._fold.fold(reading.events)
+        self._folded, self._rewrites = reading.through, reading.rewrites
 
     def _rank(self, exclude: Collection[int], k: int) -> tuple[User, Candidates]:
         rows, confidences = self._fold.history().padded(self._retriever.window)
@@ -374,6 +430,16 @@ class Personalizer:
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("the Personalizer is closed", remedy="open it again")
+
+
+def _compiled_program(bundle: BundleFolder, items: Items) -> CompiledProgram | None:
+    reference = bundle.manifest.features
+    if reference is None:
+        return None
+    place = f"bundle {bundle.manifest.name}: {reference.file.path}"
+    with storage_errors(place):
+        program = read_program(bundle.path(reference.file).read_bytes(), place=place)
+    return compile_program(program, ItemTable.of_bundle(items))
 
 
 def _check_k(k: int) -> None:

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from model_zoo.datasets.sample import sample_dataset
+from model_zoo.films_als.train import train
+from nearhand_converters.data import read_dataset
+from nearhand_converters.pipeline import convert
+from nearhand_converters.recipe import read_recipe
+from nearhand_converters.sources.factors import read_factors
+
 OURS = "nearhand"
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The films bundle on the built-in sample."""
+    folder = tmp_path_factory.mktemp("films")
+    train(sample_dataset(500), folder)
+    out = folder / "films.nearhand"
+    convert(
+        read_factors(folder / "model.npz"),
+        read_dataset(folder),
+        read_recipe(folder / "recipe.toml"),
+        out,
+        targets=["onnx", "tflite"],
+        precisions=["fp32", "int8"],
+    )
+    return out
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -30,6 +30,7 @@ from nearhand.bundle.schema import (
     Variant,
     VariantEvidence,
 )
+from nearhand.events import EventSchema
 
 SDK_VERSION = "0.1.0"
 ESTIMATE = Estimate(Decimal("0.25"), Decimal("0.2"), Decimal("0.3"))
@@ -72,6 +73,7 @@ def make_manifest(files: dict[str, bytes], items: int = 3) -> Manifest:
         min_sdk="0.1.0",
         models=(_model("encoder", files), _model("index", files)),
         items=ItemsReference(refer("items.json", files), items),
+        event_types={"film_rated": EventSchema(item=True, properties={"stars": "number"})},
         policy=Policy(
             window=8,
             confidences={"item_viewed": Decimal("1"), "item_disliked": Decimal("-2")},

@@ -141,7 +141,7 @@ def test_one_item_of_confidence_one_is_an_inner_product() -> None:
 def fold_events(policy: Policy, chosen: list[tuple[int, str]]) -> HistoryFold:
     fold = HistoryFold(policy, {f"m_{row}": row for row in range(ITEMS)})
     fold.fold(
-        RecordedEvent(f"e{number}", number, number, number, 0, event, f"m_{row}", None, None, {}, {})
+        RecordedEvent(f"e{number}", number, number, number, 0, event, f"m_{row}", None, None, 0, {}, {})
         for number, (row, event) in enumerate(chosen, start=1)
     )
     return fold

@@ -257,7 +257,7 @@ def test_the_file_and_the_connection_are_set_up_as_promised(
         "synchronous": synchronous,
         "busy_timeout": 5000,
         "application_id": 0x4E484556,
-        "user_version": 1,
+        "user_version": 2,
         "fullfsync": fullfsync,
     }
     assert "USING INTEGER PRIMARY KEY" in plan

@@ -35,9 +35,11 @@ def make_policy(*, window: int = 5, cap: str = "0.5", seen: tuple[str, ...] = ("
     )
 
 
-def make_event(sequence: int, event: str, item_id: str | None, timestamp: int | None = None) -> RecordedEvent:
+def make_event(
+    sequence: int, event: str, item_id: str | None, timestamp: int | None = None, epoch: int = 0
+) -> RecordedEvent:
     when = sequence if timestamp is None else timestamp
-    return RecordedEvent(f"e{sequence}", sequence, when, when, 0, event, item_id, None, None, {}, {})
+    return RecordedEvent(f"e{sequence}", sequence, when, when, 0, event, item_id, None, None, epoch, {}, {})
 
 
 def fold(events: Iterable[RecordedEvent], **policy: Any) -> HistoryFold:
@@ -182,3 +184,13 @@ def test_padding_fills_up_with_rows_that_no_item_has() -> None:
     assert given_confidences.tolist() == [pytest.approx(0.2), 0, 0, 0]
     assert given_confidences.dtype.name == "float32"
     assert [array.tolist() for array in padded([], [], 2)] == [[-1, -1], [0, 0]]
+
+
+def test_a_reset_begins_anew() -> None:
+    before = [make_event(1, "item_liked", "m_7"), make_event(2, "item_viewed", "gone")]
+    reset = make_event(3, "preferences_reset", None, epoch=1)
+    found = fold([*before, reset, make_event(4, "item_viewed", "m_3", epoch=1)])
+    assert [item.row for item in found.history().items] == [3]
+    assert found.seen == {3}
+    assert found.unknown_items == 0
+    assert fold([*before, reset]).history().items == ()

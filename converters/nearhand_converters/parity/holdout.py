@@ -74,6 +74,7 @@ def _events(interactions: Interactions, chosen: NDArray[np.intp], event: str) ->
             timestamp=timestamp,
             recorded_at=timestamp,
             utc_offset_minutes=0,
+            epoch=0,
             event=event,
             item_id=str(interactions.item[position]),
             user=None,

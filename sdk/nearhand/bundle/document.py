@@ -23,7 +23,9 @@ from nearhand.errors import BundleFormatError, NearhandError
 
 T = TypeVar("T")
 Number: TypeAlias = Annotated[Decimal, "a JSON number too"]
-"""A decimal of a document that people write: ``0.5`` as well as ``"0.5"``. It is written back as a string."""
+"""A decimal of a document that people write: ``0.5`` as well as ``"0.5"``, within ± 10¹⁵ and 40 characters. It is
+written back as a string.
+"""
 
 Refuse = Callable[[str, str, str], NearhandError]
 """Makes the error out of a problem, its place and a remedy."""
@@ -33,11 +35,11 @@ class FieldError(ValueError):
     """An invariant of a dataclass that one of its fields breaks, for ``__post_init__`` to raise.
 
     Args:
-        field: its name, or a path from it, such as ``boundaries[1]``.
+        field: its name, or a path from it, such as ``boundaries[1]``; "" for the dataclass itself.
     """
 
     def __init__(self, field: str, problem: str, remedy: str) -> None:
-        super().__init__(f"{field} {problem}")
+        super().__init__(f"{field} {problem}".lstrip())
         self.field = field
         self.problem = problem
         self.remedy = remedy
@@ -62,7 +64,7 @@ def load(data: bytes, *, place: str) -> Any:
     """
     try:
         text = data.decode()  # json.loads would guess UTF-16, and let lone surrogates through
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_float=_no_float, parse_constant=_no_float)
+        value = json.loads(text, object_pairs_hook=unique_keys, parse_float=_no_float, parse_constant=_no_float)
         if "\\u" in text:  # an escape can still spell a lone surrogate, which no database or screen takes later
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -73,6 +75,42 @@ def load(data: bytes, *, place: str) -> Any:
 def serialize(document: Any) -> bytes:
     """The canonical bytes of a document: sorted keys, one space of indent, one final newline, UTF-8."""
     return (json.dumps(_encode(document), sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for ``json.loads``.
+
+    Raises:
+        ValueError: a key stands twice.
+    """
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {json.dumps(twice)[:60]} stands twice in one object")
+    return entries
+
+
+def join(place: str, key: str) -> str:
+    """The place of an object's entry: ``place.key``, in one line whatever the key is."""
+    name = key if key.isascii() and key.isidentifier() else json.dumps(key)
+    return f"{_dotted(place)}{name[:80]}"
+
+
+def nearest(word: Any, words: Iterable[str]) -> str:
+    """A remedy for a word that is none of ``words``: the one it is most likely a slip of, or all of them."""
+    import difflib  # for messages only
+
+    words = list(words)
+    short = isinstance(word, str) and len(word) <= 100  # the search takes seconds for megabytes
+    near = difflib.get_close_matches(word, words, n=1) if short else []
+    return f"did you mean {near[0]!r}?" if near else f"use one of {listed(words)}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words for a message, as many as fit into it."""
+    import textwrap
+
+    return textwrap.shorten(", ".join(words), 320, placeholder=" …")
 
 
 def bundle_refusal(problem: str, place: str, remedy: str) -> NearhandError:
@@ -107,23 +145,13 @@ def decode(  # noqa: PLR0911 - one return for each kind of value
         return tuple(decode(arguments[0], item, place=f"{place}[{i}]", refuse=refuse) for i, item in enumerate(items))
     if origin is dict:
         entries = _expect(dict, value, place, "an object", refuse)
-        return {
-            key: decode(arguments[1], item, place=_join(place, key), refuse=refuse) for key, item in entries.items()
-        }
+        return {key: decode(arguments[1], item, place=join(place, key), refuse=refuse) for key, item in entries.items()}
     if origin is Literal:
         if value not in arguments or isinstance(value, bool):
-            choices = ", ".join(map(repr, arguments))
-            raise refuse(f"is {_show(value)}, not one of {choices}", place, _nearest(value, arguments))
+            raise refuse(f"is {_show(value)}, not one of {', '.join(arguments)}", place, nearest(value, arguments))
         return value
     if kind is Decimal or origin is Annotated:
-        if origin is Annotated and type(value) in (int, Decimal):
-            value = str(value)
-        noun = "a number" if origin is Annotated else "a decimal number as a string"
-        text = _expect(str, value, place, noun, refuse)
-        # What str(Decimal) writes, and no more than a float can hold: it becomes one where it is used.
-        if not (_DECIMAL.fullmatch(text) and math.isfinite(float(text))):
-            raise refuse(f"is {_show(text)}, not a finite decimal number", place, "write a number such as 0.5")
-        return Decimal(text)
+        return _decode_number(value, place, refuse, written_by_people=origin is Annotated)
     _expect(kind, value, place, _SCALARS[kind], refuse)
     if kind is int and not -_INTEGER_LIMIT < value < _INTEGER_LIMIT:
         raise refuse("is an integer of more than 53 bits", place, "use a smaller number")
@@ -133,6 +161,8 @@ def decode(  # noqa: PLR0911 - one return for each kind of value
 _REBUILD = "build the bundle again with `nearhand convert`"
 _SCALARS = {int: "an integer", str: "a string", bool: "true or false"}
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(E[+-]?[0-9]{1,4})?")
+_NUMBER_LIMIT = 10**15  # so that a float32 holds what becomes of it
+_NUMBER_CHARACTERS = 40
 _INTEGER_LIMIT = 2**53  # beyond it a JSON reader elsewhere would round
 
 
@@ -152,11 +182,10 @@ def _chosen(members: list[Any], value: Any, place: str, refuse: Refuse) -> Any:
     tag = dataclasses.fields(members[0])[0].name
     choices = {choice: member for member in members for choice in get_args(_fields(member)[0][tag])}
     if tag not in entries:
-        raise refuse("is missing", _join(place, tag), f"use one of {', '.join(choices)}")
+        raise refuse("is missing", join(place, tag), f"use one of {listed(choices)}")
     chosen = entries[tag]
     if not isinstance(chosen, str) or chosen not in choices:
-        problem = f"is {_show(chosen)}, not one of {', '.join(choices)}"
-        raise refuse(problem, _join(place, tag), _nearest(chosen, choices))
+        raise refuse(f"is {_show(chosen)}, not a known {tag}", join(place, tag), nearest(chosen, choices))
     return choices[chosen]
 
 
@@ -164,16 +193,31 @@ def _decode_dataclass(kind: type, value: Any, place: str, refuse: Refuse) -> Any
     entries = _expect(dict, value, place, "an object", refuse)
     hints, required = _fields(kind)
     if unknown := sorted(set(entries) - set(hints)):
-        raise refuse("is not a known key", _join(place, unknown[0]), _nearest(unknown[0], sorted(hints)))
+        raise refuse("is not a known key", join(place, unknown[0]), nearest(unknown[0], sorted(hints)))
     if missing := sorted(required - set(entries)):
-        raise refuse("is missing", _join(place, missing[0]), "add it")
-    fields = {key: decode(hints[key], item, place=_join(place, key), refuse=refuse) for key, item in entries.items()}
+        raise refuse("is missing", join(place, missing[0]), "add it")
+    fields = {key: decode(hints[key], item, place=join(place, key), refuse=refuse) for key, item in entries.items()}
     try:
         return kind(**fields)
     except FieldError as error:
-        raise refuse(error.problem, f"{_dotted(place)}{error.field}", error.remedy) from None
+        where = f"{_dotted(place)}{error.field}" if error.field else place.removesuffix(": ")
+        raise refuse(error.problem, where, error.remedy) from None
     except ValueError as error:  # an invariant of __post_init__ that no single field breaks
         raise refuse(str(error)[:300], place.removesuffix(": "), "correct it") from None
+
+
+def _decode_number(value: Any, place: str, refuse: Refuse, *, written_by_people: bool) -> Decimal:
+    if written_by_people and type(value) in (int, Decimal):
+        value = str(value)
+    text = _expect(str, value, place, "a number" if written_by_people else "a decimal number as a string", refuse)
+    # What str(Decimal) writes, and no more than a float can hold: it becomes one where it is used.
+    if not (_DECIMAL.fullmatch(text) and math.isfinite(float(text))):
+        raise refuse(f"is {_show(text)}, not a finite decimal number", place, "write a number such as 0.5")
+    number = Decimal(text)
+    if written_by_people and (abs(number) > _NUMBER_LIMIT or len(text) > _NUMBER_CHARACTERS):
+        problem = f"is {_show(text)}, not within ± 1E+15 in at most {_NUMBER_CHARACTERS} characters"
+        raise refuse(problem, place, "round it, or use a smaller number")
+    return number
 
 
 @cache
@@ -191,16 +235,8 @@ def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
 
 def _expect(kind: type, value: Any, place: str, noun: str, refuse: Refuse) -> Any:
     if type(value) is not kind:
-        raise refuse(f"is {_show(value)}, not {noun}", place, f"give {noun}")
+        raise refuse(f"is {_show(value)}, not {noun}", place.removesuffix(": "), f"give {noun}")
     return value
-
-
-def _nearest(word: Any, words: Iterable[str]) -> str:
-    import difflib  # for messages only
-
-    words = list(words)
-    near = difflib.get_close_matches(word, words, n=1) if isinstance(word, str) else []
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(words)}"
 
 
 def _show(value: Any) -> str:
@@ -212,11 +248,6 @@ def _show(value: Any) -> str:
 
 def _dotted(place: str) -> str:
     return place if place.endswith(": ") else f"{place}."
-
-
-def _join(place: str, key: str) -> str:
-    name = key if key.isascii() and key.isidentifier() else json.dumps(key)
-    return f"{_dotted(place)}{name[:80]}"
 
 
 def _encode(value: Any) -> Any:
@@ -233,14 +264,6 @@ def _encode(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _encode(item) for key, item in value.items()}
     return value
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {json.dumps(twice)[:60]} stands twice in one object")
-    return entries
 
 
 def _no_float(text: str) -> Any:

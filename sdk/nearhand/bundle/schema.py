@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from nearhand.events.event_types import EventSchema, check_event_types
+
 FORMAT_VERSION = 1
 """The bundle format this SDK reads and the converters write."""
 
@@ -115,13 +117,22 @@ class GoldenReference:
 
 
 @dataclass(frozen=True)
+class FeaturesReference:
+    """Where the feature program is, with its name and version."""
+
+    file: FileReference
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
 class Policy:
     """How events become a history, and how much is retrieved.
 
     Attributes:
         window: the history's length: its most recent distinct items are used.
         confidences: event type → the ALS confidence that one such event adds to its item. A negative sum is a dislike.
-            Event types that are not listed do not enter the history; a type of the app's own is declared by listing it.
+            Event types that are not listed do not enter the history.
         confidence_cap: the largest magnitude an item's summed confidence may have: watching a film fifty times is
             not fifty films. It also bounds the condition number of the fold-in.
         seen: event types after which an item is not recommended again.
@@ -224,7 +235,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The bundle's first file."""
+    """The bundle's first file.
+
+    Attributes:
+        event_types: the types of the app's own, beside :data:`nearhand.events.EVENT_TYPES`, and what each needs.
+        features: the feature program, if the bundle has one.
+    """
 
     format: int
     name: str
@@ -233,10 +249,12 @@ class Manifest:
     min_sdk: str
     models: tuple[Model, ...]
     items: ItemsReference
+    event_types: dict[str, EventSchema]
     policy: Policy
     golden: GoldenReference
     evidence: Evidence
     provenance: dict[str, str]
+    features: FeaturesReference | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -246,11 +264,14 @@ class Manifest:
         roles = [model.role for model in self.models]
         if sorted(roles) != ["encoder", "index"]:
             raise ValueError(f"models have the roles {roles}, not one encoder and one index")
+        check_event_types(self.event_types, {*self.policy.seen, *self.policy.verbs})  # each confidence has its verb
 
     def files(self) -> Iterator[FileReference]:
         """Every file of the bundle but the manifest itself."""
         yield self.items.file
         yield self.golden.file
+        if self.features is not None:
+            yield self.features.file
         for model in self.models:
             for variant in model.variants:
                 yield variant.file

@@ -1,4 +1,4 @@
-"""What an event is: the words the app may say, and the fact that is kept."""
+"""What an event is: what the app says, the fact that is kept, and both as JSON."""
 
 from __future__ import annotations
 
@@ -6,36 +6,18 @@ import json
 import math
 import re
 import reprlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from nearhand.errors import EventError
 
 Scalar: TypeAlias = str | int | float | bool | None
 JSON: TypeAlias = "Scalar | Sequence[JSON] | Mapping[str, JSON]"
 
-#: The types every bundle understands, and whether each needs an ``item_id``.
-EVENT_TYPES: Mapping[str, bool] = MappingProxyType(
-    {
-        "item_viewed": True,
-        "item_clicked": True,
-        "item_liked": True,
-        "item_disliked": True,
-        "item_saved": True,
-        "item_purchased": True,
-        "impression": True,
-        "recommendation_dismissed": True,
-        "search": False,
-        "session_started": False,
-        "session_ended": False,
-        "scrolled": False,
-        "navigated": False,
-        "notification_opened": False,
-    }
-)
+#: The type of the marker that a reset of the preferences leaves in the log. No app can record it.
+RESET = "preferences_reset"
 
 MAX_EVENT_BYTES = 32_000
 MAX_ID_CHARACTERS = 256
@@ -45,8 +27,10 @@ MAX_LEVELS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _END_MS = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
-_UNFIT_FOR_AN_ID = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
+_UNFIT_FOR_A_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+# JSON leaves these as they are, but str.splitlines and some editors end a line at them.
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 def json_text(value: JSON) -> str:
@@ -101,7 +85,7 @@ class Event:
             "item_id": _optional_id("item_id", item_id),
             "timestamp": None if timestamp is None else _milliseconds(timestamp),
             "user": _optional_id("user", user),
-            "context": _plain_mapping("context", context, levels=1),
+            "context": _context(context),
             "properties": _plain_mapping("properties", properties, levels=MAX_LEVELS),
             "recommendation_id": _optional_id("recommendation_id", recommendation_id),
             "event_id": _optional_id("event_id", event_id),
@@ -125,12 +109,7 @@ def event_from_json(content: object) -> Event:
     """
     if not isinstance(content, dict):
         raise EventError("event", f"{reprlib.repr(content)} is not a JSON object", remedy='write {"event": "…", …}')
-    names = [each.name for each in fields(Event)]
-    if unknown := [name for name in content if name not in names]:
-        near = _near(unknown[0], names)
-        raise EventError(
-            unknown[0], "is not a field of an event", remedy=f"use {', '.join(near or names)}, or put it in properties"
-        )
+    _refuse_unknown(content, [each.name for each in fields(Event)])
     return Event(**{"event": None, **content})
 
 
@@ -144,6 +123,7 @@ class RecordedEvent:
         timestamp: when it happened, milliseconds since the Unix epoch, UTC.
         recorded_at: what the device's clock said when it was stored, same unit.
         utc_offset_minutes: local time minus UTC at ``timestamp``, in minutes.
+        epoch: how many resets of the preferences the log had seen; a reset's own marker counts itself.
 
     The other fields are those of :class:`Event`.
     """
@@ -157,54 +137,69 @@ class RecordedEvent:
     item_id: str | None
     user: str | None
     recommendation_id: str | None
+    epoch: int
     context: Mapping[str, Scalar] = field(hash=False)
     properties: Mapping[str, JSON] = field(hash=False)
 
 
-def validate(event: Event, extension_types: Collection[str] = ()) -> None:
-    """Refuse an event that is not one of the known or declared types, or lacks what its type needs.
+def recorded_to_json(event: RecordedEvent) -> str:
+    """One line of JSON, without its line end: an object whose names are those of :class:`RecordedEvent`."""
+    return json_text({each.name: getattr(event, each.name) for each in fields(event)}).translate(_LINE_ENDS)
 
-    The form of each field has been checked when the event was made.
 
-    Args:
-        event: what the app says happened.
-        extension_types: further types, which the bundle declares; nothing more is asked of them.
+def recorded_from_json(text: str) -> RecordedEvent:
+    """What :func:`recorded_to_json` wrote, equal to what it was given.
+
+    The event's type is not looked at: it was when the event was recorded, and another bundle may have declared it.
 
     Raises:
-        EventError: the type is unknown, or a field that it needs is missing or of the wrong kind.
+        EventError: not a JSON object, a missing or unknown name, or a malformed field.
     """
-    kind = event.event
-    if kind not in EVENT_TYPES:
-        if kind in extension_types:
-            return
-        allowed = [*EVENT_TYPES, *sorted(extension_types)]
-        near = _near(kind, allowed)
-        advice = f"did you mean {near[0]!r}? If not," if near else f"use one of {', '.join(allowed)};"
-        raise EventError(
-            "event",
-            f"{reprlib.repr(kind)} is not a known event type",
-            remedy=f"{advice} a type of your own has to be declared in the bundle",
-        )
-    if EVENT_TYPES[kind] and event.item_id is None:
-        raise EventError("item_id", f"{kind} is about an item and names none", remedy="pass item_id=…")
-    if kind == "search" and not isinstance(event.properties.get("query"), str):
-        raise EventError(
-            "properties.query", "search needs the text that was searched", remedy='pass properties={"query": "…"}'
-        )
-    if kind == "session_ended":
-        seconds = event.properties.get("seconds")
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
-            raise EventError(
-                "properties.seconds",
-                "session_ended needs its duration in seconds, a number from 0",
-                remedy='pass properties={"seconds": 41.5}',
-            )
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EventError("event", f"the line is not JSON ({error})", remedy="give one object on each line") from None
+    if not isinstance(content, dict):
+        raise EventError("event", f"{reprlib.repr(content)} is not a JSON object", remedy="give a recorded event")
+    names = [each.name for each in fields(RecordedEvent)]
+    _refuse_unknown(content, names)
+    if missing := [name for name in names if name not in content]:
+        raise EventError(missing[0], "is missing", remedy="give every field of a recorded event, or null")
+    return RecordedEvent(
+        event_id=_id("event_id", content["event_id"]),
+        sequence=_whole("sequence", content["sequence"], 1),
+        # Any time: a device whose clock is wrong stores what its clock says.
+        timestamp=_whole("timestamp", content["timestamp"], -(2**63)),
+        recorded_at=_whole("recorded_at", content["recorded_at"], -(2**63)),
+        utc_offset_minutes=_whole("utc_offset_minutes", content["utc_offset_minutes"], -1439, 1439),
+        epoch=_whole("epoch", content["epoch"], 0),
+        event=_id("event", content["event"]),
+        item_id=_optional_id("item_id", content["item_id"]),
+        user=_optional_id("user", content["user"]),
+        recommendation_id=_optional_id("recommendation_id", content["recommendation_id"]),
+        context=_context(content["context"]),
+        properties=_plain_mapping("properties", content["properties"], levels=MAX_LEVELS),
+    )
 
 
-def _near(word: str, words: Sequence[str]) -> list[str]:
-    import difflib  # for messages only
+def is_name(text: str, limit: int) -> bool:
+    """Whether ``text`` has 1 to ``limit`` characters, none of them a control character or half of a pair."""
+    return 1 <= len(text) <= limit and not _UNFIT_FOR_A_NAME.search(text)
+
+
+def near_match(word: str, words: Sequence[str]) -> list[str]:
+    """The one of ``words`` that ``word`` is most likely a slip of, if there is one: for messages."""
+    import difflib  # nobody who makes no mistake pays for it
 
     return difflib.get_close_matches(word, words, n=1)
+
+
+def _refuse_unknown(content: Mapping[str, object], names: Sequence[str]) -> None:
+    if unknown := [name for name in content if name not in names]:
+        near = near_match(unknown[0], names)
+        raise EventError(
+            unknown[0], "is not a field of an event", remedy=f"use {', '.join(near or names)}, or put it in properties"
+        )
 
 
 def _id(name: str, value: object) -> str:
@@ -214,7 +209,7 @@ def _id(name: str, value: object) -> str:
         raise EventError(
             name, f"has {len(value)} characters", remedy=f"use 1 to {MAX_ID_CHARACTERS} characters, or leave it out"
         )
-    if _UNFIT_FOR_AN_ID.search(value):
+    if _UNFIT_FOR_A_NAME.search(value):
         raise EventError(
             name,
             f"{reprlib.repr(value)} has a control character or half of a surrogate pair",
@@ -247,6 +242,18 @@ def _milliseconds(value: object) -> int:
             "timestamp", "is not between the years 1970 and 2200", remedy="pass milliseconds since 1970-01-01 UTC"
         )
     return int(value)
+
+
+def _whole(name: str, value: object, low: int, high: int = 2**63 - 1) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise EventError(
+            name, f"{reprlib.repr(value)} is not a whole number from {low} to {high}", remedy="give what was exported"
+        )
+    return value
+
+
+def _context(value: object) -> dict[str, Scalar]:
+    return cast("dict[str, Scalar]", _plain_mapping("context", value, levels=1))  # one level: nothing opens in it
 
 
 def _plain_mapping(name: str, value: object, levels: int) -> dict[str, JSON]:

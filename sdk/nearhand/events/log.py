@@ -2,98 +2,101 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
 import threading
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar
 
 from nearhand.clock import Clock
 from nearhand.config import Durability
-from nearhand.errors import StorageError, UsageError
-from nearhand.events.event import Event, RecordedEvent, json_text, validate
+from nearhand.errors import EventError, StorageError, UsageError
+from nearhand.events.caps import CHECK_EVERY, Caps, enforce
+from nearhand.events.database import Database, wipe
+from nearhand.events.event import RESET, Event, RecordedEvent, json_text
+from nearhand.events.event_types import EventSchema, validate
+from nearhand.events.quarantine import files_of, quarantined, sqlite_code
+from nearhand.events.rows import SIZE, Row, insert_marker, insert_one, insert_units
+from nearhand.events.schema import transaction
+from nearhand.events.state import (
+    Checkpointer,
+    Reading,
+    Snapshot,
+    checkpoint,
+    load_snapshot,
+    read,
+    save_snapshot,
+    since,
+)
 from nearhand.ids import random_id
 
-APPLICATION_ID = 0x4E484556  # "NHEV"
-SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 5.0  # how long a call waits for another process to finish writing
-_PAUSE_S = 0.005
+T = TypeVar("T")
 
-_SCHEMA = """
-CREATE TABLE event (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT, -- AUTOINCREMENT: the number of a deleted last row is not given again
-    event_id TEXT NOT NULL UNIQUE,
-    timestamp INTEGER NOT NULL,
-    recorded_at INTEGER NOT NULL,
-    utc_offset_minutes INTEGER NOT NULL,
-    event TEXT NOT NULL,
-    item_id TEXT,
-    user TEXT,
-    recommendation_id TEXT,
-    context TEXT NOT NULL,
-    properties TEXT NOT NULL
-) STRICT
-"""
-_COLUMNS = tuple(column.name for column in fields(RecordedEvent))
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM event"
-_SINCE = f"{_SELECT} WHERE sequence > ? ORDER BY sequence"
-_BY_ID = f"{_SELECT} WHERE event_id = ?"
-_INSERT = f"INSERT INTO event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
-_MOVE_AWAY = "move it away, with its -wal and -shm files, to start a fresh log"
-_REMEDIES = {
-    sqlite3.SQLITE_NOTADB: _MOVE_AWAY,
-    sqlite3.SQLITE_CORRUPT: _MOVE_AWAY,
-    sqlite3.SQLITE_FULL: "free some space and try again",
-    sqlite3.SQLITE_BUSY: "another process is writing to it: try again",
-}
+class _Unit:
+    """What one call wants to be kept, all of it or nothing, and what became of it."""
+
+    __slots__ = ("error", "recorded", "rows")
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.recorded: list[RecordedEvent] | None = None
+        self.error: StorageError | None = None
 
 
 class EventLog:
     """An append-only log of events in one file. Safe for several threads, and for several processes, at once.
 
+    A damaged file is moved aside, and the log goes on in a fresh one: see :attr:`quarantined`.
+
     Args:
         path: the SQLite file. It is made, with its folder, if it is missing.
-        clock: tells ``recorded_at``, the offset of local time, and the timestamp of an event that has none.
+        clock: tells ``recorded_at``, the offset of local time, and the timestamp of an event that has none. It may be
+            wrong and jump either way: what it says is stored, and the order of the log is that of ``sequence``.
         durability: what an acknowledged event survives; see :class:`nearhand.config.Config`.
-        extension_types: the event types that the bundle declares beside the known ones.
+        event_types: the event types that the bundle declares beside the known ones, with what each needs.
+        caps: how much the log keeps; see :class:`Caps`.
+        checkpointer: folds what the caps evict into a state; None: it is gone.
+
+    Attributes:
+        eviction_failures: how often an append, its event being kept, could not evict what is over the caps.
 
     Raises:
-        StorageError: the file is not an event log, is damaged, was written by a newer SDK, or cannot be opened.
+        StorageError: the file is a database of something else, was written by a newer SDK, or cannot be opened.
             Nothing of it is changed.
     """
 
     def __init__(
-        self, path: Path, *, clock: Clock, durability: Durability, extension_types: Collection[str] = ()
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        durability: Durability,
+        event_types: Mapping[str, EventSchema] = {},
+        caps: Caps = Caps(),  # noqa: B008 - frozen
+        checkpointer: Checkpointer | None = None,
     ) -> None:
-        self._path = path.absolute()  # the app may change its working directory, and ":memory:" is a file here
         self._clock = clock
-        self._extension_types = frozenset(extension_types)
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        try:
-            _make_folder(self._path.parent, durable=durability == "power")
-            self._connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            with self._use() as connection:
-                self._prepare(connection, durability)
-        except (OSError, sqlite3.Error) as error:
-            raise self._storage_error(error) from error
-        except BaseException:
-            self.close()
-            raise
+        self._event_types = dict(event_types)
+        self._caps = caps
+        self._checkpointer = checkpointer
+        self.eviction_failures = 0
+        self._epoch = 0  # a guess: another process may have reset the preferences
+        self._generation = 0
+        self._queue: deque[_Unit] = deque()
+        self._lock = threading.Lock()  # for the database, and all that is said about it here
+        # The app may change its working directory, and ":memory:" is a file here.
+        self._database = Database(path.absolute(), clock=clock, durability=durability)
+        self._seen = self._database.use(self._version)
 
     def append(self, event: Event) -> RecordedEvent:
         """Keep an event. When this returns, it is stored as durably as the log was asked to.
 
-        An ``event_id`` that is in the log already is not stored again: the event stored first is returned.
+        An ``event_id`` that is in the log already is not stored again: the event stored first is returned. Threads that
+        append at once share one transaction.
 
         Returns:
             the fact as it is stored, with its sequence number, identifier and times.
@@ -103,53 +106,113 @@ class EventLog:
             StorageError: it could not be written; nothing of it has been.
             UsageError: the log is closed, or ``event`` is not an :class:`Event`.
         """
-        if not isinstance(event, Event):
-            raise UsageError(f"{type(event).__name__} is not an Event", place="append", remedy="pass an Event")
-        event = replace(event)  # makes it anew: nobody else holds its dicts now, and they are as their checks saw them
-        validate(event, self._extension_types)
-        recorded_at = self._clock.now_ms()
-        timestamp = recorded_at if event.timestamp is None else event.timestamp
-        row = (
-            event.event_id or random_id(),
-            None,
-            timestamp,
-            recorded_at,
-            self._clock.utc_offset_minutes(timestamp),
-            event.event,
-            event.item_id,
-            event.user,
-            event.recommendation_id,
-            json_text(event.context),
-            json_text(event.properties),
-        )
-        with self._use() as connection, _transaction(connection):
-            # Only the app's own identifier can be here already: one made above is 128 random bits.
-            stored = connection.execute(_BY_ID, row[:1]).fetchone() if event.event_id else None
-            if stored is None:
-                stored = (row[0], connection.execute(_INSERT, row).lastrowid, *row[2:])
-            return _recorded(stored)
+        return self._keep([self._row(event)])[0]
 
-    def since(self, sequence: int) -> list[RecordedEvent]:
+    def append_many(self, events: Iterable[Event]) -> list[RecordedEvent]:
+        """Keep several events in one transaction, all of them or none; see :meth:`append`.
+
+        Returns:
+            what was stored for each; an identifier that comes twice gives the same event twice.
+
+        Raises:
+            EventError: an event is malformed; its field begins with ``events[i]``.
+            StorageError: they could not be written; nothing of them has been.
+            UsageError: the log is closed, or one of them is not an :class:`Event`.
+        """
+        rows = []
+        for position, event in enumerate(events):
+            try:
+                rows.append(self._row(event))
+            except EventError as error:
+                raise EventError(f"events[{position}].{error.field}", error.problem, remedy=error.remedy) from error
+        return self._keep(rows) if rows else []
+
+    def reset(self) -> RecordedEvent:
+        """Begin a new epoch: what was recorded so far stays visible, and is no taste any more.
+
+        Returns:
+            the marker of the reset, an event of the type :data:`nearhand.events.RESET`.
+
+        Raises:
+            StorageError: it could not be written, and has not happened.
+            UsageError: the log is closed.
+        """
+        now = self._clock.now_ms()
+        offset = self._clock.utc_offset_minutes(now)
+        row = (random_id(), None, now, now, offset, RESET, None, None, None, 0, "{}", "{}")
+        with self._lock:
+            marker = self._database.write(lambda connection: insert_marker(connection, row))
+            self._epoch = marker.epoch
+            self._generation += 1
+            return marker
+
+    def forget(self, event_id: str) -> bool:
+        """Delete an event, and all that was derived from it and is kept here.
+
+        Its bytes are overwritten in the database, and then taken out of the write-ahead log. If another process reads
+        that at the moment, this is tried again when something else is forgotten, and when the log is closed or opened.
+        What the caps have evicted cannot be forgotten: it is no event any more, and its part of a state stays.
+
+        Returns:
+            whether it was there.
+
+        Raises:
+            StorageError: it could not be deleted, and is still there.
+            UsageError: the log is closed, or it is the marker of a reset, which holds back what came before it.
+        """
+
+        def delete(connection: sqlite3.Connection) -> bool:
+            with transaction(connection):
+                row = connection.execute(
+                    f"SELECT sequence, event, {SIZE} FROM event WHERE event_id = ?", (event_id,)
+                ).fetchone()
+                if row is None:
+                    return False
+                sequence, kind, size = row
+                if kind == RESET:
+                    raise UsageError(f"{event_id!r} is a reset", place="forget", remedy="forget the events themselves")
+                connection.execute("DELETE FROM event WHERE sequence = ?", (sequence,))
+                connection.execute("DELETE FROM snapshot")
+                connection.execute(
+                    "UPDATE ledger SET rewrites = rewrites + 1,"
+                    " measured_bytes = measured_bytes - iif(measured_through >= ?, ?, 0)",
+                    (sequence, size),
+                )
+            return True
+
+        with self._lock:
+            self._database.follow()
+            deleted = self._database.write(delete)
+            self._database.use(wipe)
+            self._generation += deleted
+            return deleted
+
+    def since(self, sequence: int, limit: int | None = None) -> list[RecordedEvent]:
         """The events with a greater sequence number, in the order of that number; 0 gives all of them.
+
+        The markers of resets are among them.
+
+        Args:
+            sequence: the number of the last event that the caller has.
+            limit: how many at most, from 1; None: all.
 
         Raises:
             StorageError: the file cannot be read.
             UsageError: the log is closed, or ``sequence`` is not an integer from 0 that fits in 64 bits.
         """
-        if not isinstance(sequence, int) or not 0 <= sequence < 2**63:
-            raise UsageError(f"{sequence!r} is not a sequence number", place="since", remedy="pass an int from 0")
-        with self._use() as connection:
-            return [_recorded(row) for row in connection.execute(_SINCE, (sequence,)).fetchall()]
+        _check_number("sequence number", sequence, 0)
+        if limit is not None:
+            _check_number("limit", limit, 1)
+        return self._read(lambda connection: since(connection, sequence, -1 if limit is None else limit))
 
     def count(self) -> int:
-        """How many events the log holds.
+        """How many events the log holds, the markers of resets included.
 
         Raises:
             StorageError: the file cannot be read.
             UsageError: the log is closed.
         """
-        with self._use() as connection:
-            return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])
+        return self._read(lambda connection: int(connection.execute("SELECT count(*) FROM event").fetchone()[0]))
 
     def bytes_on_disk(self) -> int:
         """The size of the log's files together, in bytes: the database, its write-ahead log and the index of that.
@@ -158,16 +221,128 @@ class EventLog:
             StorageError: the files cannot be examined.
             UsageError: the log is closed.
         """
-        with self._use():
-            files = (self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal", "-shm"))
-            return sum(file.stat().st_size for file in files if file.exists())
+        files = files_of(self._database.path)
+        return self._read(lambda _: sum(file.stat().st_size for file in files if file.exists()))
+
+    def enforce_caps(self) -> int:
+        """Evict what is over the caps, as append does after every 64th event.
+
+        Eviction, the state that the checkpointer makes of it, and the count of :meth:`drops` are one transaction.
+
+        Returns:
+            how many events went.
+
+        Raises:
+            StorageError: the file cannot be written or the checkpointer failed; nothing was evicted.
+            UsageError: the log is closed.
+        """
+        with self._lock:
+            evicted = self._database.write(self._evict)
+            self._generation += evicted > 0
+            return evicted
+
+    def drops(self) -> dict[str, int]:
+        """How many events the caps have evicted since the log was made: ``log_bytes`` and ``log_days``.
+
+        Raises:
+            StorageError: the file cannot be read.
+            UsageError: the log is closed.
+        """
+        found = self._read(
+            lambda connection: connection.execute("SELECT dropped_log_bytes, dropped_log_days FROM ledger").fetchone()
+        )
+        return dict(zip(("log_bytes", "log_days"), found, strict=True))
+
+    def rewrites(self) -> int:
+        """A number that grows when an event is removed other than by eviction, and is another one in a fresh log.
+
+        A reader that finds another number than before has to read again from the start.
+
+        Raises:
+            StorageError: the file cannot be read.
+            UsageError: the log is closed.
+        """
+        return self._read(lambda connection: int(connection.execute("SELECT rewrites FROM ledger").fetchone()[0]))
+
+    def read(
+        self, fingerprint: str, through: int = 0, rewrites: int | None = None, *, materialized: bool = True
+    ) -> Reading:
+        """All that a reader needs to be up to date, at one instant: no eviction comes between state and events.
+
+        Args:
+            fingerprint: of the reader's state; see :class:`Checkpointer`.
+            through, rewrites: those of the last :class:`Reading`; by default there was none.
+            materialized: whether to begin from the snapshot if there is one; False: only from what was evicted.
+
+        Raises:
+            StorageError: the file cannot be read.
+            UsageError: the log is closed.
+        """
+        return self._read(
+            lambda connection: read(connection, fingerprint, through, rewrites, materialized=materialized)
+        )
+
+    def checkpoint(self, fingerprint: str) -> bytes | None:
+        """The state of what was evicted, since the checkpointer with this fingerprint is used; None: nothing was.
+
+        Raises:
+            StorageError: the file cannot be read.
+            UsageError: the log is closed.
+        """
+        return self._read(lambda connection: checkpoint(connection, fingerprint))
+
+    def snapshot(self, fingerprint: str) -> Snapshot | None:
+        """The snapshot that was saved with this fingerprint, if it is still right.
+
+        Raises:
+            StorageError: the file cannot be read.
+            UsageError: the log is closed.
+        """
+        return self._read(lambda connection: load_snapshot(connection, fingerprint))
+
+    def save_snapshot(self, fingerprint: str, snapshot: Snapshot) -> bool:
+        """Keep a state in place of all that were saved before.
+
+        Returns:
+            False if it is not right any more, because an event was forgotten, or evicted beyond ``snapshot.through``:
+            then it is not kept.
+
+        Raises:
+            StorageError: it could not be written.
+            UsageError: the log is closed.
+        """
+        with self._lock:
+            return self._database.write(lambda connection: save_snapshot(connection, fingerprint, snapshot))
+
+    def generation(self) -> int:
+        """A number that grows when this object changes which events there are, or opens another file. No disk."""
+        return self._generation + self._database.openings
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another connection to the log may have changed it since this was asked last, or it was opened.
+
+        Raises:
+            StorageError: the file cannot be read.
+            UsageError: the log is closed.
+        """
+        with self._lock:
+            self._database.follow()
+            before, self._seen = self._seen, self._database.use(self._version)
+            return self._seen != before
+
+    @property
+    def quarantined(self) -> tuple[str, ...]:
+        """The names of the damaged files that were moved aside, in the log's folder, the earliest first.
+
+        Each may have a ``-wal`` and a ``-shm`` file beside it. What was recorded is still in them, so an app that
+        erases its user's data deletes them.
+        """
+        return quarantined(self._database.path)
 
     def close(self) -> None:
         """Close the file. Closing again does nothing; any other call raises :class:`nearhand.errors.UsageError`."""
         with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
+            self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -177,113 +352,92 @@ class EventLog:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone; whatever goes wrong with it comes out as a StorageError."""
+    def _row(self, event: Event) -> Row:
+        if not isinstance(event, Event):
+            raise UsageError(f"{type(event).__name__} is not an Event", place="append", remedy="pass an Event")
+        event = replace(event)  # makes it anew: nobody else holds its dicts now, and they are as their checks saw them
+        validate(event, self._event_types)
+        recorded_at = self._clock.now_ms()
+        timestamp = recorded_at if event.timestamp is None else event.timestamp
+        return (
+            event.event_id or random_id(),
+            None,
+            timestamp,
+            recorded_at,
+            self._clock.utc_offset_minutes(timestamp),
+            event.event,
+            event.item_id,
+            event.user,
+            event.recommendation_id,
+            self._epoch,
+            json_text(event.context),
+            json_text(event.properties),
+        )
+
+    def _keep(self, rows: list[Row]) -> list[RecordedEvent]:
+        """Group commit: whoever gets the lock keeps what all the others have brought while they waited for it."""
+        unit = _Unit(rows)
+        self._queue.append(unit)
         with self._lock:
-            if self._connection is None:
-                raise UsageError("the event log is closed", place=str(self._path), remedy="open it again")
-            try:
-                yield self._connection
-            except (OSError, sqlite3.Error, ValueError) as error:
-                raise self._storage_error(error) from error
+            if unit.recorded is None and unit.error is None:
+                units = [self._queue.popleft() for _ in range(len(self._queue))]
+                if unit not in units:  # a leader took it, and was interrupted
+                    units.append(unit)
+                self._commit(units)
+        if unit.error is not None:
+            raise unit.error
+        assert unit.recorded is not None
+        return unit.recorded
 
-    def _prepare(self, connection: sqlite3.Connection, durability: Durability) -> None:
-        # The checks come before anything that writes, so that somebody else's database stays as it is.
-        with _transaction(connection, "DEFERRED"):  # one view of the file, even while another process is making it
-            fresh = self._is_fresh(connection)
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
-        if durability == "power":
-            # On Apple's systems a plain fsync leaves the data in the drive's cache. Elsewhere these do nothing.
-            connection.execute("PRAGMA fullfsync = 1")
-            connection.execute("PRAGMA checkpoint_fullfsync = 1")
-        mode = _switch_to_wal(connection)
-        if mode != "wal":
-            raise StorageError(
-                f"its file system supports the journal mode {mode!r} only, not WAL",
-                place=str(self._path),
-                remedy="keep the log on a local file system",
-            )
-        if fresh:
-            with _transaction(connection):
-                if self._is_fresh(connection):  # another process may have been faster
-                    connection.execute(_SCHEMA)
-                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    def _is_fresh(self, connection: sqlite3.Connection) -> bool:
-        """True for an empty database, False for an event log; anything else is refused."""
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application == version == objects == 0:
-            return True
-        if application != APPLICATION_ID or version < 1:
-            raise StorageError(
-                "is a database of something else, not an event log",
-                place=str(self._path),
-                remedy="give the log a path of its own",
-            )
-        if version > SCHEMA_VERSION:
-            raise StorageError(
-                f"was written by a newer SDK (schema {version}; this one reads {SCHEMA_VERSION})",
-                place=str(self._path),
-                remedy="update nearhand, or " + _MOVE_AWAY,
-            )
-        return False
-
-    def _storage_error(self, error: Exception) -> StorageError:
-        remedy = _REMEDIES.get(_code(error), "check that the folder and the file can be written")
-        return StorageError(str(error), place=str(self._path), remedy=remedy)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
-    """All of it or nothing. IMMEDIATE waits for its turn to write at the start, and cannot lose it in the middle."""
-    try:
-        connection.execute(f"BEGIN {kind}")
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _code(error: Exception) -> int:
-    """SQLite's code for the kind of error, or 0."""
-    if isinstance(error, ValueError):  # what is stored is not JSON
-        return sqlite3.SQLITE_CORRUPT
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # the other bytes tell details of the kind
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> str:
-    """The journal mode after asking for WAL.
-
-    Where two places make one log at once, SQLite itself does not always wait for the other one here.
-    """
-    deadline_s = time.monotonic() + BUSY_TIMEOUT_S  # of the system's clock, like SQLite's own waiting
-    while True:
+    def _commit(self, units: list[_Unit]) -> None:
+        """Keep all units; if that fails, each by itself, so that one cannot take the others down."""
         try:
-            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
-        except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
-                raise
-        time.sleep(_PAUSE_S)
+            kept = self._insert([unit.rows for unit in units])
+        except StorageError as error:
+            if len(units) > 1 and sqlite_code(error.__cause__) != sqlite3.SQLITE_BUSY:  # which has waited long enough
+                for unit in units:
+                    self._commit([unit])
+                return
+            for unit in units:
+                unit.error = error
+        else:
+            for unit, recorded in zip(units, kept, strict=True):
+                unit.recorded = recorded
+
+    def _insert(self, units: list[list[Row]]) -> list[list[RecordedEvent]]:
+        def insert(connection: sqlite3.Connection) -> list[list[RecordedEvent]]:
+            if len(units) == 1 and len(units[0]) == 1:
+                return [[insert_one(connection, units[0][0])]]
+            return insert_units(connection, units)
+
+        while True:
+            kept = self._database.write(insert)
+            opened = self._database.openings
+            self._generation += 1
+            self._epoch = kept[-1][-1].epoch
+            if any(event.sequence % CHECK_EVERY == 0 for events in kept for event in events):
+                self._evict_if_possible()
+            if self._database.openings == opened:  # else the eviction met damage, and the events are in the old file
+                return kept
+
+    def _evict_if_possible(self) -> None:
+        try:
+            self._generation += self._database.use(self._evict) > 0
+        except StorageError:
+            self.eviction_failures += 1
+
+    def _evict(self, connection: sqlite3.Connection) -> int:
+        return enforce(connection, self._caps, self._checkpointer)
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            self._database.follow()
+            return self._database.use(work)
+
+    def _version(self, connection: sqlite3.Connection) -> tuple[int, int]:
+        return self._database.openings, connection.execute("PRAGMA data_version").fetchone()[0]
 
 
-def _recorded(row: tuple[Any, ...]) -> RecordedEvent:
-    return RecordedEvent(*(*row[:-2], json.loads(row[-2]), json.loads(row[-1])))
-
-
-def _make_folder(folder: Path, *, durable: bool) -> None:
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    if durable and os.name == "posix":  # elsewhere a folder cannot be opened, and needs no fsync
-        for made in missing:
-            # A new folder is lost with the power until its parent is on the disk. SQLite does so for its files only.
-            descriptor = os.open(made.parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+def _check_number(name: str, value: object, lowest: int) -> None:
+    if not isinstance(value, int) or not lowest <= value < 2**63:
+        raise UsageError(f"{value!r} is not a {name}", place="since", remedy=f"pass an int from {lowest}")

@@ -217,7 +217,7 @@ def compile_scalar(plan: Plan, view: Any) -> Callable[[States], Read]:  # noqa: 
 def _count(plan: Plan, view: schema.Count) -> Callable[[States], Read]:
     if view.window is None:
         total = plan.state(("totals",), Totals, view)
-        return lambda states: lambda frame: states[total].count  # type: ignore[no-any-return]
+        return lambda states: lambda frame: states[total].count
     window = milliseconds(view.window)
     index = plan.state(("rows",), Rows, view, need=lambda rows: rows.need(window))
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from nearhand.bundle.schema import Items
 from nearhand.errors import UsageError
 
 Cell: TypeAlias = int | float | str | tuple[str, ...] | None
@@ -43,6 +44,18 @@ class ItemTable:
     def empty(cls) -> ItemTable:
         """No items: for a program that reads nothing of the catalogue."""
         return cls((), {})
+
+    @classmethod
+    def of_bundle(cls, items: Items) -> ItemTable:
+        """A bundle's catalogue: title, year, genres, director and popularity; unknown years and directors as None."""
+        columns: dict[str, Sequence[Cell]] = {
+            "title": items.titles,
+            "year": [year or None for year in items.years],
+            "genres": items.genres,
+            "director": [director or None for director in items.directors],
+            "popularity": items.popularity,
+        }
+        return cls(items.item_ids, columns)
 
     def digest(self, columns: Sequence[str]) -> str:
         """sha256, in hexadecimal, of the item ids and some of the columns: what state that was folded rests on."""

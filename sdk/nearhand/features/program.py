@@ -6,8 +6,8 @@ canonical bytes. The same program is folded on the device and replayed for train
 Durations are texts such as ``"90s"``, ``"30m"``, ``"12h"``, ``"7d"``, ``"2w"``. An operand says what is read of an
 event:
 
-* a number: ``properties.NAME``, ``context.NAME`` or ``item.NAME`` (a column of the catalogue); a name may be a path with
-  dots;
+* a number: ``properties.NAME``, ``context.NAME`` or ``item.NAME`` (a column of the catalogue); a name may be a path
+  with dots;
 * a text or list of texts: the same, or ``item_id``, ``event``, ``local_hour``, ``weekday`` (Monday is ``"0"``).
 
 An event that does not have the operand, or has it in another kind, does not enter the view.
@@ -19,30 +19,32 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
-from nearhand.bundle.document import FieldError, Number, decode, serialize
+from nearhand.bundle.document import FieldError, Number, decode, join, nearest, serialize, unique_keys
 from nearhand.bundle.schema import semantic_version
 from nearhand.errors import ProgramError
+from nearhand.events.event import MAX_ID_CHARACTERS, MAX_KEY_CHARACTERS, RESET, is_name
 
 PROGRAM_FORMAT = 1
 MAX_PROGRAM_BYTES = 16_000_000
 MAX_VIEWS = 1000
 MAX_WIDTH = 4096
 MAX_DECIMALS = 6
+MAX_RATIO_READS = 64
 MAX_DAYS = 3650
 """The longest window and the longest streak, in days."""
 
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
 _VIEW_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_PATH = re.compile(r"(properties|context|item)\.(.+)", re.DOTALL)
 _TEXT_OPERANDS = ("item_id", "event", "local_hour", "weekday")
 _ZERO = Decimal(0)
+_MIN_SCALE = Decimal("1E-15")
 
 
 def milliseconds(duration: str) -> int:
@@ -54,7 +56,7 @@ def milliseconds(duration: str) -> int:
     match = _DURATION.fullmatch(duration)
     value = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 0 < value <= MAX_DAYS * _UNITS["d"]:
-        raise ValueError(f"{duration!r} is not a duration up to {MAX_DAYS}d")
+        raise ValueError(f"{duration[:40]!r} is not a duration from 1s to {MAX_DAYS}d")
     return value
 
 
@@ -79,12 +81,13 @@ class Condition:
     def __post_init__(self) -> None:
         numeric = self.at_least is not None or self.below is not None
         if numeric == (self.any_of is not None):
-            raise FieldError("field", "has no condition of one kind", "give at_least and/or below, or any_of")
+            problem = "asks for a number and for a text" if numeric else "asks for nothing"
+            raise FieldError("", problem, "give at_least and/or below, or any_of")
         (_check_number if numeric else _check_text)("field", self.field)
         if self.any_of is not None and not self.any_of:
             raise FieldError("any_of", "is empty, so no event fits", "list at least one text")
         if self.at_least is not None and self.below is not None and not self.at_least < self.below:
-            raise FieldError("below", f"is {self.below}, not above at_least", "swap the bounds")
+            raise FieldError("below", f"is {self.below}, not above at_least", "give a larger bound, or swap them")
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,9 @@ class Normalize:
     scale: Number
 
     def __post_init__(self) -> None:
-        if self.scale <= 0:
-            raise FieldError("scale", f"is {self.scale}, not positive", "give the standard deviation, or the range")
+        if self.scale < _MIN_SCALE:
+            problem = f"is {self.scale}, not a positive number from {_MIN_SCALE}"
+            raise FieldError("scale", problem, "give the standard deviation, or the range")
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Clip:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise FieldError("high", f"is {self.high}, not above low", "swap the bounds")
+            raise FieldError("high", f"is {self.high}, not above low", "give a larger bound, or swap them")
 
 
 @dataclass(frozen=True)
@@ -150,16 +154,18 @@ class Encode:
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.buckets is None):
-            raise FieldError("vocabulary", "and buckets are alternatives", "give exactly one of them")
+            problem = "has neither a vocabulary nor buckets" if self.buckets is None else "has a vocabulary and buckets"
+            raise FieldError("", problem, "give one of them")
         if self.buckets is not None and not 1 <= self.buckets < 2**30:
-            raise FieldError("buckets", f"is {self.buckets}", "give 1 to 2^30 - 1 buckets")
+            raise FieldError("buckets", f"is {self.buckets}, out of range", "give 1 to 2^30 - 1 buckets")
         if not 0 <= self.seed < 2**32:
-            raise FieldError("seed", f"is {self.seed}", "give 0 to 2^32 - 1")
+            raise FieldError("seed", f"is {self.seed}, out of range", "give 0 to 2^32 - 1")
 
 
 def _check_name(name: str) -> None:
     if not _VIEW_NAME.fullmatch(name):
-        raise FieldError("name", f"is {name!r}", "use 1 to 64 of a-z, 0-9 and _, beginning with a letter")
+        problem = f"is {name[:80]!r}, not an identifier"
+        raise FieldError("name", problem, "use 1 to 64 of a-z, 0-9 and _, beginning with a letter")
 
 
 def _check_duration(field: str, duration: str | None) -> None:
@@ -168,42 +174,52 @@ def _check_duration(field: str, duration: str | None) -> None:
     try:
         milliseconds(duration)
     except ValueError as error:
-        raise FieldError(field, f"is {error}"[:200], 'write such as "30m", "12h" or "7d"') from None
+        raise FieldError(field, str(error), 'write one such as "30m", "12h" or "7d"') from None
+
+
+def _is_path(operand: str, roots: Sequence[str] = ("properties", "context", "item")) -> bool:
+    root, *names = operand.split(".")
+    return root in roots and bool(names) and all(1 <= len(name) <= MAX_KEY_CHARACTERS for name in names)
 
 
 def _check_number(field: str, operand: str) -> None:
-    if not _PATH.fullmatch(operand) or not all(operand.split(".")):
+    if not _is_path(operand):
         remedy = "use properties.NAME, context.NAME or item.NAME"
         raise FieldError(field, f"is {operand[:60]!r}, not a number of an event", remedy)
 
 
 def _check_text(field: str, operand: str) -> None:
-    if operand not in _TEXT_OPERANDS and not (_PATH.fullmatch(operand) and all(operand.split("."))):
+    if operand not in _TEXT_OPERANDS and not _is_path(operand):
         remedy = f"use {', '.join(_TEXT_OPERANDS)}, properties.NAME, context.NAME or item.NAME"
         raise FieldError(field, f"is {operand[:60]!r}, not a text of an event", remedy)
 
 
 def _check_attribute(field: str, operand: str) -> None:
-    match = _PATH.fullmatch(operand)
-    if match is None or match[1] != "item":
+    if not _is_path(operand, ("item",)):
         raise FieldError(field, f"is {operand[:60]!r}, not of the catalogue", "use item.NAME")
 
 
 def _check_events(events: tuple[str, ...]) -> None:
     if not events:
         raise FieldError("events", "is empty, so the view stays at nothing", "list at least one event type")
+    for position, event in enumerate(events):
+        if not is_name(event, MAX_ID_CHARACTERS):
+            problem = f"is {event[:60]!r}, not an event type"
+            raise FieldError(f"events[{position}]", problem, f"use 1 to {MAX_ID_CHARACTERS} printable characters")
+        if event == RESET:
+            raise FieldError(f"events[{position}]", f"is {RESET!r}, which feeds no view", "leave it out")
     if twice := [event for event, count in Counter(events).items() if count > 1]:
-        raise FieldError("events", f"has {twice[0]!r} twice", "list it once")
+        raise FieldError("events", f"has {twice[0][:60]!r} twice", "list it once")
 
 
 def _check_decimals(decimals: int) -> None:
     if not 0 <= decimals <= MAX_DECIMALS:
-        raise FieldError("decimals", f"is {decimals}", f"give 0 to {MAX_DECIMALS}")
+        raise FieldError("decimals", f"is {decimals}, out of range", f"give 0 to {MAX_DECIMALS}")
 
 
 def _check_width(field: str, width: int) -> None:
     if not 1 <= width <= MAX_WIDTH:
-        raise FieldError(field, f"is {width}", f"give 1 to {MAX_WIDTH}")
+        raise FieldError(field, f"is {width}, out of range", f"give 1 to {MAX_WIDTH}")
 
 
 def _check_steps(steps: tuple[Step, ...]) -> None:
@@ -220,11 +236,12 @@ def _check_horizon(window: str | None, half_life: str | None) -> None:
 
 
 def _check_weights(weights: dict[str, Decimal], events: tuple[str, ...]) -> None:
+    known = set(events)
     for event, weight in weights.items():
-        if event not in events:
-            raise FieldError(f"weights.{event[:80]}", "is not among the view's events", "add it to events")
+        if event not in known:
+            raise FieldError(join("weights", event), "is not among the view's events", "add it to events")
         if abs(weight) > 10**6:
-            raise FieldError(f"weights.{event[:80]}", f"is {weight}", "give a weight within ± 1,000,000")
+            raise FieldError(join("weights", event), f"is {weight}, out of range", "give one within ± 1,000,000")
 
 
 # --- views over events -----------------------------------------------------------------------------------------------
@@ -539,9 +556,18 @@ class Context:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        if not is_name(self.key, MAX_KEY_CHARACTERS):
+            problem = f"is {self.key[:80]!r}, not a name of the context"
+            raise FieldError("key", problem, f"use 1 to {MAX_KEY_CHARACTERS} printable characters")
         _check_steps(self.then)
-        if self.encode is not None and self.then:
-            raise FieldError("then", "follows an encoded text", "leave out then, or encode")
+        _check_encoded(self)
+
+
+def _check_encoded(view: Context | Item) -> None:
+    if view.encode is not None and view.then:
+        raise FieldError("then", "follows an encoded text", "leave out then, or encode")
+    if view.encode is not None and view.default != 0:
+        raise FieldError("default", f"is {view.default}, but the code of no text is 0", "leave it out")
 
 
 @dataclass(frozen=True)
@@ -582,8 +608,7 @@ class Item:
         _check_attribute("of", self.of)
         _check_width("n", self.n)
         _check_steps(self.then)
-        if self.encode is not None and self.then:
-            raise FieldError("then", "follows an encoded text", "leave out then, or encode")
+        _check_encoded(self)
         if self.encode is None and self.n != 1:
             raise FieldError("n", f"is {self.n}, but a number is one", "leave it out, or encode a text")
 
@@ -716,6 +741,7 @@ class Program:
         vocabularies: name → its texts, each once.
         outputs: the views that become columns, in this order; None: all of them, in theirs. The others are computed
             only as far as these refer to them.
+        ttl: time to live: how old a vector may be that is served while nothing new has happened.
     """
 
     format: int
@@ -724,15 +750,16 @@ class Program:
     views: tuple[View, ...]
     vocabularies: dict[str, tuple[str, ...]] | None = None
     outputs: tuple[str, ...] | None = None
+    ttl: str = "1m"
 
     def __post_init__(self) -> None:
-        if self.format != PROGRAM_FORMAT:
-            raise FieldError("format", f"is {self.format}", f"write {PROGRAM_FORMAT}, or update nearhand")
         _check_name(self.name)
         try:
             semantic_version(self.version)
         except ValueError:
-            raise FieldError("version", f"is {self.version[:40]!r}", "write MAJOR.MINOR.PATCH") from None
+            problem = f"is {self.version[:40]!r}, not MAJOR.MINOR.PATCH"
+            raise FieldError("version", problem, "write one such as 1.0.0") from None
+        _check_duration("ttl", self.ttl)
         if not 1 <= len(self.views) <= MAX_VIEWS:
             raise FieldError("views", f"has {len(self.views)} views", f"give 1 to {MAX_VIEWS}")
         for name, texts in (self.vocabularies or {}).items():
@@ -742,13 +769,19 @@ class Program:
             if name in names[:position]:
                 raise FieldError(f"views[{position}].name", f"{name!r} is taken", "give every view its own name")
         for position, view in enumerate(self.views):
-            self._check_references(f"views[{position}]", view)
+            self._check_references(position, view)
+        self._check_ratios()
         self._check_outputs(names)
 
     @cached_property
     def digest(self) -> str:
         """sha256 of the canonical bytes, in hexadecimal."""
         return hashlib.sha256(serialize(self)).hexdigest()
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """The types of event that the views read."""
+        return frozenset(event for view in self.views for event in getattr(view, "events", ()))
 
     def vocabulary(self, name: str) -> tuple[str, ...]:
         """The texts of a vocabulary, which the checks made sure to be there."""
@@ -759,14 +792,15 @@ class Program:
         return next(view for view in self.views if view.name == name)
 
     def _check_vocabulary(self, name: str, texts: tuple[str, ...]) -> None:
-        field = f"vocabularies.{name[:80]}"
+        field = join("vocabularies", name)
         if not texts:
             raise FieldError(field, "is empty", "list its texts")
         if len(set(texts)) != len(texts):
             twice = next(text for text, count in Counter(texts).items() if count > 1)
             raise FieldError(field, f"has {twice[:60]!r} twice", "list every text once")
 
-    def _check_references(self, field: str, view: View) -> None:
+    def _check_references(self, position: int, view: View) -> None:
+        field = f"views[{position}]"
         known = self.vocabularies or {}
         encode = getattr(view, "encode", None)
         for place, name in (
@@ -774,41 +808,49 @@ class Program:
             ("encode.vocabulary", encode.vocabulary if encode is not None else None),
         ):
             if name is not None and name not in known:
-                remedy = f"use one of {', '.join(known)}" if known else "add it to vocabularies"
-                raise FieldError(f"{field}.{place}", f"{name[:60]!r} is not a vocabulary", remedy)
+                remedy = nearest(name, known) if known else "add it to vocabularies"
+                raise FieldError(f"{field}.{place}", f"is {name[:60]!r}, not a vocabulary", remedy)
         if isinstance(view, Affinity) and len(known[view.vocabulary]) > MAX_WIDTH and self._is_output(view.name):
             remedy = "leave the view out of outputs, or use a smaller vocabulary"
             raise FieldError(f"{field}.vocabulary", f"has more than {MAX_WIDTH} texts", remedy)
-        for place, kinds in (
-            ("numerator", SCALAR_VIEWS),
-            ("denominator", SCALAR_VIEWS),
-            ("minus", SCALAR_VIEWS),
-            ("affinity", (Affinity,)),
+        for place, kind, kinds in (
+            ("numerator", "a view of one number", SCALAR_VIEWS),
+            ("denominator", "a view of one number", SCALAR_VIEWS),
+            ("minus", "a view of one number", SCALAR_VIEWS),
+            ("affinity", "an affinity view", (Affinity,)),
         ):
             if (name := getattr(view, place, None)) is not None:
-                self._check_reference(f"{field}.{place}", view, name, kinds)
+                self._check_reference(f"{field}.{place}", name, self.views[:position], kind, kinds)
 
-    def _check_reference(self, field: str, view: View, name: str, kinds: tuple[type, ...]) -> None:
+    def _check_reference(
+        self, field: str, name: str, earlier: Sequence[View], kind: str, kinds: tuple[type, ...]
+    ) -> None:
         # Only earlier views can be referred to, so there is no circle.
-        earlier = self.views[: self.views.index(view)]
-        fit = [each for each in earlier if isinstance(each, kinds)]
-        target = next((each for each in fit if each.name == name), None)
-        if target is None:
-            choices = ", ".join(each.name for each in fit)
-            kind = "affinity view" if kinds == (Affinity,) else "view of one number"
-            remedy = f"use one of {choices}" if choices else f"put an {kind} before this one"
-            raise FieldError(field, f"{name[:60]!r} is no {kind} above this one", remedy)
+        target = next((view for view in earlier if view.name == name), None)
+        if not isinstance(target, kinds):
+            problem = f"is {name[:60]!r}, which is " + ("no view above this one" if target is None else f"not {kind}")
+            fit = [view.name for view in earlier if isinstance(view, kinds)]
+            raise FieldError(field, problem, nearest(name, fit) if fit else f"put {kind} before this one")
         if isinstance(target, Affinity) and not target.of.startswith("item."):
-            raise FieldError(
-                field, f"{name!r} is of {target.of}, which a candidate does not have", "use one of item.NAME"
-            )
+            problem = f"is {name!r}, an affinity for {target.of[:60]!r}, which a candidate does not have"
+            raise FieldError(field, problem, "use one whose `of` is item.NAME")
+
+    def _check_ratios(self) -> None:
+        # A ratio reads both its views, so a chain of ratios would read 2, 4, 8, … of them.
+        reads: dict[str, int] = {}
+        for position, view in enumerate(self.views):
+            if isinstance(view, Ratio):
+                reads[view.name] = reads.get(view.numerator, 1) + reads.get(view.denominator, 1)
+                if reads[view.name] > MAX_RATIO_READS:
+                    problem = f"reads {reads[view.name]} views, ratios of ratios taken apart"
+                    raise FieldError(f"views[{position}]", problem, f"stay within {MAX_RATIO_READS}")
 
     def _check_outputs(self, names: Sequence[str]) -> None:
         for position, name in enumerate(self.outputs or ()):
             if name not in names:
-                raise FieldError(f"outputs[{position}]", f"{name[:60]!r} is not a view", _listed(names))
+                raise FieldError(f"outputs[{position}]", f"is {name[:60]!r}, not a view", nearest(name, names))
             if name in (self.outputs or ())[:position]:
-                raise FieldError(f"outputs[{position}]", f"{name!r} stands twice", "list it once")
+                raise FieldError(f"outputs[{position}]", f"is {name!r}, which stands there twice", "list it once")
         if self.outputs == ():
             raise FieldError("outputs", "is empty", "list at least one view, or leave it out")
 
@@ -826,34 +868,42 @@ def read_program(data: bytes, *, place: str) -> Program:
         ProgramError: not a JSON object of the schema; the error's place ends in the path of what is wrong.
     """
     if len(data) > MAX_PROGRAM_BYTES:
-        raise ProgramError(f"has {len(data):,} bytes", place=place, remedy=f"keep it within {MAX_PROGRAM_BYTES:,}")
+        raise ProgramError(
+            f"has {len(data):,} bytes",
+            place=place,
+            remedy=f"keep it within {MAX_PROGRAM_BYTES:,}: shorten vocabularies",
+        )
     try:
         text = data.decode("utf-8-sig")
-        content = json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+        content = json.loads(text, parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=unique_keys)
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False, default=str).encode()  # an escape can spell a lone surrogate
     except (ValueError, RecursionError) as error:
         raise ProgramError(
             f"is not a JSON document ({str(error)[:120]})", place=place, remedy="write one JSON object in UTF-8"
         ) from None
+    _check_format(content, place)
     program: Program = decode(Program, content, place=f"{place}: ", refuse=_refuse)
     return program
+
+
+def _check_format(content: Any, place: str) -> None:
+    """Before anything else: what is unknown here may be known to a later format."""
+    found = content.get("format") if isinstance(content, dict) else None
+    if type(found) is int and found != PROGRAM_FORMAT:
+        remedy = f"write {PROGRAM_FORMAT}, or update nearhand"
+        raise ProgramError(f"is {str(found)[:20]}, not {PROGRAM_FORMAT}", place=f"{place}: format", remedy=remedy)
 
 
 def _refuse(problem: str, place: str, remedy: str) -> ProgramError:
     return ProgramError(problem, place=place, remedy=remedy)
 
 
-def _listed(names: Iterable[str]) -> str:
-    return f"use one of {', '.join(names)}"
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {json.dumps(twice)[:60]} stands twice in one object")
-    return entries
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"the number {text[:40]} is out of range") from None
 
 
 def _no_constant(text: str) -> Any:

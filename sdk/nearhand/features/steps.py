@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,7 +93,12 @@ def encoder(encode: Encode, program: Program) -> EncodeText:
         known = codes(program.vocabulary(encode.vocabulary))
         return lambda text: 0 if text is None else known.get(text, 1)
     buckets, seed = encode.buckets or 1, encode.seed
-    return lambda text: 0 if text is None else 1 + murmur3_32(text.encode(), seed) % buckets
+
+    @lru_cache(maxsize=4096)  # the last items of a profile are read again with every vector
+    def hashed(text: str) -> int:
+        return 1 + murmur3_32(text.encode(), seed) % buckets
+
+    return lambda text: 0 if text is None else hashed(text)
 
 
 def bound_number(value: Any) -> float | None:

@@ -3,6 +3,7 @@
 * Repeated items are one history item: the confidences of its events add up, within ± ``confidence_cap``.
 * An item whose confidences cancel out, or that the catalogue does not have, is not in the history.
 * The history is the ``window`` most recent items, by their latest event; oldest first.
+* A reset of the preferences begins a new epoch, which knows nothing of what came before it.
 """
 
 from __future__ import annotations
@@ -81,6 +82,10 @@ class HistoryFold:
         self._window = policy.window
         self._seen_types = frozenset(policy.seen)
         self._rows = rows
+        self._begin(0)
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch = epoch
         self._items: dict[int, _ItemState] = {}
         self._history: History | None = None
         self.seen: set[int] = set()
@@ -91,7 +96,9 @@ class HistoryFold:
     def fold(self, events: Iterable[RecordedEvent]) -> None:
         """Take events in, once each."""
         for event in events:
-            if event.item_id is None:
+            if event.epoch > self._epoch:
+                self._begin(event.epoch)
+            if event.item_id is None or event.epoch < self._epoch:
                 continue
             row = self._rows.get(event.item_id)
             if row is None:

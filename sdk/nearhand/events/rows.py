@@ -1,0 +1,77 @@
+"""An event as a row of the log."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+from nearhand.events.event import RecordedEvent
+from nearhand.events.schema import DamagedError, transaction
+
+Row: TypeAlias = tuple[Any, ...]
+"""The values of :data:`COLUMNS`; before the row is stored its ``sequence`` is None, and its ``epoch`` a guess."""
+
+COLUMNS = tuple(column.name for column in fields(RecordedEvent))
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM event"
+
+#: What a row takes beside its texts: its numbers, its entry in the index, and its share of pages that are not full.
+ROW_BYTES = 100
+_TEXTS = ("event_id", "event", "item_id", "user", "recommendation_id", "context", "properties")
+#: SQL: the bytes of a row, of which the caps speak.
+SIZE = f"({ROW_BYTES} + " + " + ".join(f"ifnull(length(CAST({text} AS BLOB)), 0)" for text in _TEXTS) + ")"
+
+_EPOCH = COLUMNS.index("epoch")
+# A guess of the epoch that is wrong becomes a NULL, which the column refuses; a known identifier inserts nothing.
+_VALUES = ["?"] * len(COLUMNS)
+_VALUES[_EPOCH] = "(SELECT epoch FROM ledger WHERE epoch = ?)"
+_INSERT = f"INSERT INTO event ({', '.join(COLUMNS)}) VALUES ({', '.join(_VALUES)}) ON CONFLICT (event_id) DO NOTHING"
+_decode = json.JSONDecoder().decode
+
+
+def recorded(row: Row) -> RecordedEvent:
+    """The event that a stored row is.
+
+    Raises:
+        DamagedError: what is stored is not JSON.
+    """
+    try:
+        return RecordedEvent(*(*row[:-2], _decode(row[-2]), _decode(row[-1])))
+    except ValueError as error:
+        raise DamagedError(f"the event {row[1]} is not JSON ({error})") from error
+
+
+def insert_one(connection: sqlite3.Connection, row: Row) -> RecordedEvent:
+    """Keep one event, as a transaction of its own: see :func:`insert_units`."""
+    try:
+        done = connection.execute(_INSERT, row)  # a single statement: it is its own transaction
+        if done.rowcount == 1:
+            return recorded((row[0], done.lastrowid, *row[2:]))
+    except sqlite3.IntegrityError:
+        pass  # the guess was wrong
+    return insert_units(connection, [[row]])[0][0]
+
+
+def insert_units(connection: sqlite3.Connection, units: Iterable[list[Row]]) -> list[list[RecordedEvent]]:
+    """Keep what several callers brought, in one transaction; an identifier that is there already gives that event."""
+    with transaction(connection):
+        (epoch,) = connection.execute("SELECT epoch FROM ledger").fetchone()
+        return [[_insert(connection, row, epoch) for row in rows] for rows in units]
+
+
+def insert_marker(connection: sqlite3.Connection, row: Row) -> RecordedEvent:
+    """Keep the marker of a reset, and count the reset, in one transaction."""
+    with transaction(connection):
+        connection.execute("UPDATE ledger SET epoch = epoch + 1")
+        (epoch,) = connection.execute("SELECT epoch FROM ledger").fetchone()
+        return _insert(connection, row, epoch)
+
+
+def _insert(connection: sqlite3.Connection, row: Row, epoch: int) -> RecordedEvent:
+    row = (*row[:_EPOCH], epoch, *row[_EPOCH + 1 :])
+    done = connection.execute(_INSERT, row)
+    if done.rowcount == 1:
+        return recorded((row[0], done.lastrowid, *row[2:]))
+    return recorded(connection.execute(f"{SELECT} WHERE event_id = ?", row[:1]).fetchone())

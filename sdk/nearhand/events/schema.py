@@ -1,0 +1,119 @@
+"""The tables of an event log, and the steps that made them what they are."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nearhand.errors import StorageError
+
+APPLICATION_ID = 0x4E484556  # "NHEV"
+
+# Step n makes version n of version n - 1, and is never changed once it has been released. Version 0 is an empty file.
+_STEPS = (
+    (
+        """
+        CREATE TABLE event (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT, -- AUTOINCREMENT: a deleted row's number is not given again
+            event_id TEXT NOT NULL UNIQUE,
+            timestamp INTEGER NOT NULL,
+            recorded_at INTEGER NOT NULL,
+            utc_offset_minutes INTEGER NOT NULL,
+            event TEXT NOT NULL,
+            item_id TEXT,
+            user TEXT,
+            recommendation_id TEXT,
+            context TEXT NOT NULL,
+            properties TEXT NOT NULL
+        ) STRICT
+        """,
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+    (
+        "ALTER TABLE event ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0",
+        """
+        CREATE TABLE ledger ( -- one row: what has to change in the transaction that changes the events
+            epoch INTEGER NOT NULL, -- resets so far
+            rewrites INTEGER NOT NULL, -- grows when an event is removed other than by eviction
+            wiped INTEGER NOT NULL, -- the rewrites whose bytes are known to be in no file any more
+            evicted_through INTEGER NOT NULL, -- the largest sequence number that was evicted
+            dropped_log_bytes INTEGER NOT NULL,
+            dropped_log_days INTEGER NOT NULL,
+            measured_through INTEGER NOT NULL, -- the events up to here are in the two that follow
+            measured_bytes INTEGER NOT NULL,
+            measured_oldest INTEGER NOT NULL -- no stored recorded_at among them is smaller
+        ) STRICT
+        """,
+        # A log that replaces another one is told from it by its rewrites: they start anywhere.
+        "INSERT INTO ledger SELECT 0, start, start, 0, 0, 0, 0, 0, 9223372036854775807"
+        " FROM (SELECT abs(random() >> 2) AS start)",
+        "CREATE TABLE checkpoint (fingerprint TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT",
+        "CREATE TABLE snapshot (fingerprint TEXT PRIMARY KEY, state BLOB NOT NULL, through INTEGER NOT NULL) STRICT",
+    ),
+)
+VERSION = len(_STEPS)
+_TABLES = {1: {"event"}, 2: {"event", "ledger", "checkpoint", "snapshot", "migration"}}
+
+
+class DamagedError(Exception):
+    """What is stored cannot be what was written."""
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All of it or nothing. IMMEDIATE waits for its turn to write at the start, and cannot lose it in the middle."""
+    try:
+        connection.execute(f"BEGIN {kind}")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check(connection: sqlite3.Connection, place: str) -> int:
+    """The version of the log, 0 for an empty database; changes nothing.
+
+    Raises:
+        StorageError: it is a database of something else, or of a newer SDK.
+        DamagedError: it is a log, and tables are missing.
+    """
+    with transaction(connection, "DEFERRED"):  # one view of the file, even while another process is making it
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if application == version == len(tables) == 0:
+        return 0
+    if application != APPLICATION_ID or version < 1:
+        raise StorageError(
+            "is a database of something else, not an event log",
+            place=place,
+            remedy="give the log a path of its own",
+        )
+    if version > VERSION:
+        raise StorageError(
+            f"was written by a newer SDK (schema {version}; this one reads {VERSION})",
+            place=place,
+            remedy="update nearhand, or move the file away, with its -wal and -shm files, to start a fresh log",
+        )
+    if missing := _TABLES[version] - tables:
+        raise DamagedError(f"table {min(missing)} is missing")
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, now_ms: int) -> None:
+    """Bring a log, or an empty database, to :data:`VERSION`. Each step commits with its record, or has not happened."""
+    for version, statements in enumerate(_STEPS, start=1):
+        with transaction(connection):
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found >= version:  # done before, or by another process just now
+                continue
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS migration (version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT"
+            )
+            connection.execute("INSERT INTO migration VALUES (?, ?)", (version, now_ms))
+            connection.execute(f"PRAGMA user_version = {version}")

@@ -1,0 +1,303 @@
+"""The features of one profile on the device: the fold over its event log, with a cache in front of it.
+
+The state is materialized in the log's own file, so that opening does not fold everything again, and what the log's caps
+let go stays in the features: the log folds it into a checkpoint in the transaction that deletes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nearhand.clock import Clock
+from nearhand.errors import ProgramError, UsageError
+from nearhand.events import EventLog, Reading, RecordedEvent, Scalar, Snapshot
+from nearhand.features.cache import CacheStatus, PushedFeature, PushedFeatures
+from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector
+from nearhand.features.program import milliseconds
+from nearhand.monitoring import Meter
+
+_ABSORBED_MS = 60_000
+_ELSEWHERE_NS = 1_000_000_000
+_KEPT_VECTORS = 64
+_SNAPSHOT_AFTER = 200
+
+
+@dataclass(frozen=True)
+class FeatureStatus:
+    """How the features are served.
+
+    Attributes:
+        program, version: of the feature program.
+        events: how many events are in the state; ahead: known ones that lie ahead of the clock and wait.
+        hits, misses: readings served from memory, and computed; since opening.
+        staleness_ms: how far behind the clock the vector was that was served last; None before the first.
+        refolds: how often the state was folded again from the log: an event was forgotten, the clock was set back, or
+            the program is new.
+        pushed: the features that were pushed from outside.
+    """
+
+    program: str
+    version: str
+    events: int
+    ahead: int
+    hits: int
+    misses: int
+    staleness_ms: int | None
+    refolds: int
+    pushed: CacheStatus
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of readings that were served from memory; 0 before the first."""
+        return self.hits / max(self.hits + self.misses, 1)
+
+
+@dataclass(slots=True)
+class _Entry:
+    vector: FeatureVector
+    generation: int
+    pushed_version: int
+    fresh_until_ns: int
+    expires_ns: int
+
+
+class ProgramCheckpointer:
+    """Folds what the log lets go; see :class:`nearhand.events.Checkpointer`."""
+
+    def __init__(self, program: CompiledProgram) -> None:
+        self._program = program
+        self.fingerprint = program.fingerprint
+
+    def fold(self, state: bytes | None, events: Sequence[RecordedEvent], as_of: int) -> bytes:
+        """The state after these events too; those not visible at ``as_of`` wait in it."""
+        fold = FeatureFold(self._program) if state is None else FeatureFold.load(self._program, state)
+        for event in events:
+            fold.offer(event)
+        fold.advance(as_of)
+        return fold.dump()
+
+
+class FeatureStore:
+    """Serves a profile's features. Safe for several threads.
+
+    A vector is served from memory until an event is recorded, forgotten or reset, a feature is pushed, or the program's
+    time to live has passed; what other processes record is noticed within a second.
+
+    Args:
+        program: the compiled program.
+        log: the profile's log, opened with a :class:`ProgramCheckpointer` of the same program.
+        pushed: the store of pushed features.
+    """
+
+    def __init__(
+        self, program: CompiledProgram, log: EventLog, pushed: PushedFeatures, *, clock: Clock, meter: Meter
+    ) -> None:
+        self.program = program
+        self._log = log
+        self._pushed = pushed
+        self._clock = clock
+        self._meter = meter
+        self._lock = threading.RLock()
+        self._context_keys = sorted(program.context_keys)
+        self._ttl_ns = milliseconds(program.program.ttl) * 1_000_000
+        self._entries: dict[tuple[Scalar, ...], _Entry] = {}
+        self._hits = self._misses = self._refolds = 0
+        self._served: FeatureVector | None = None
+        self._fold = FeatureFold(program)
+        self._through = 0
+        self._rewrites: int | None = None
+        self._catch_up()
+        if self._fold.pending >= _SNAPSHOT_AFTER:
+            self._save()
+
+    def vector(self, context: Mapping[str, Scalar] | None = None) -> FeatureVector:
+        """The profile's features now, at most the program's time to live old.
+
+        Raises:
+            StorageError: the log cannot be read.
+            UsageError: a value of the context is not a text, a number, true, false or None.
+        """
+        with self._lock:
+            key = self._key(context) if self._context_keys else ()
+            entry = self._entries.get(key)
+            if entry is not None and self._is_fresh(entry):
+                self._hits += 1
+            else:
+                self._misses += 1
+                entry = self._compute(key, context)
+            self._served = entry.vector
+            return entry.vector
+
+    def candidates(
+        self, item_ids: Sequence[str], context: Mapping[str, Scalar] | None = None
+    ) -> tuple[FeatureVector, CandidateFeatures]:
+        """The profile's features and those of candidates, of one instant.
+
+        Raises:
+            StorageError: the log cannot be read.
+            UsageError: a value of the context is not a text, a number, true, false or None.
+        """
+        with self._lock:
+            vector = self.vector(context)
+            if vector.as_of < self._fold.earliest:  # read before others, for another context, moved the state on
+                vector = self._compute(self._key(context), context).vector
+            offset = self._clock.utc_offset_minutes(vector.as_of)
+            found = self._fold.candidates(vector.as_of, item_ids, offset, context, self._live())
+            return vector, found
+
+    def push(self, name: str, values: Sequence[float], *, ttl_seconds: float, source: str) -> PushedFeature:
+        """Give a ``pushed`` view its values.
+
+        Args:
+            values: as many finite numbers as the view is wide.
+            ttl_seconds: how long they may be served.
+            source: where they come from, for ``status`` and people.
+
+        Raises:
+            UsageError: the program has no such view, or another width.
+            StorageError: they could not be stored.
+        """
+        width = self.program.pushed.get(name)
+        if width is None:
+            known = ", ".join(self.program.pushed)
+            remedy = f"use one of {known}" if known else "add a view with the op pushed to the program"
+            raise UsageError(f"{name!r} is not a pushed view of {self.program.program.name}", remedy=remedy)
+        if len(values) != width:
+            raise UsageError(
+                f"{len(values)} values", place=f"push({name!r})", remedy=f"push {width}, the width of the view"
+            )
+        return self._pushed.put(name, values, ttl_ms=round(ttl_seconds * 1000), source=source)
+
+    def status(self) -> FeatureStatus:
+        """How the features are served.
+
+        Raises:
+            StorageError: the log cannot be read.
+        """
+        with self._lock:
+            self._catch_up()
+            served = self._served
+            return FeatureStatus(
+                program=self.program.program.name,
+                version=self.program.program.version,
+                events=self._fold.events,
+                ahead=self._fold.pending,
+                hits=self._hits,
+                misses=self._misses,
+                staleness_ms=None if served is None else max(0, self._clock.now_ms() + 1 - served.as_of),
+                refolds=self._refolds,
+                pushed=self._pushed.status(),
+            )
+
+    def close(self) -> None:
+        """Materialize the state in the log's file, which stays open, and close the store of pushed features."""
+        with self._lock:
+            try:
+                self._catch_up()
+                self._save()
+            finally:
+                self._pushed.close()
+
+    def _key(self, context: Mapping[str, Scalar] | None) -> tuple[Scalar, ...]:
+        key = tuple([context.get(name) for name in self._context_keys] if context else ())
+        for name, value in zip(self._context_keys, key, strict=False):
+            if value is not None and not isinstance(value, str | int | float):
+                raise UsageError(
+                    f"a value of type {type(value).__name__}",
+                    place=f"context[{name!r}]",
+                    remedy="give a text, a number, true, false or None",
+                )
+        return key
+
+    def _is_fresh(self, entry: _Entry) -> bool:
+        if entry.generation != self._log.generation() or entry.pushed_version != self._pushed.version:
+            return False
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < entry.fresh_until_ns:
+            return True
+        if now_ns >= entry.expires_ns or self._log.changed_elsewhere():
+            return False
+        self._pushed.refresh()
+        entry.fresh_until_ns = min(now_ns + _ELSEWHERE_NS, entry.expires_ns)
+        return entry.pushed_version == self._pushed.version
+
+    def _compute(self, key: tuple[Scalar, ...], context: Mapping[str, Scalar] | None) -> _Entry:
+        generation = self._log.generation()  # before reading: what comes in between makes the entry old
+        self._pushed.refresh()
+        pushed_version = self._pushed.version
+        self._catch_up()
+        as_of = self._as_of()
+        offset = self._clock.utc_offset_minutes(as_of)
+        vector = self._fold.read(as_of, offset, context, self._live())
+        now_ns = self._clock.monotonic_ns()
+        expires_ns = now_ns + min(self._ttl_ns, self._pushed_life_ns())
+        entry = _Entry(vector, generation, pushed_version, min(now_ns + _ELSEWHERE_NS, expires_ns), expires_ns)
+        self._entries.pop(key, None)
+        if len(self._entries) >= _KEPT_VECTORS:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = entry
+        return entry
+
+    def _as_of(self) -> int:
+        """The instant of a reading: the end of this millisecond, and never before what cannot be undone."""
+        as_of = self._clock.now_ms() + 1
+        if as_of < self._fold.earliest - _ABSORBED_MS:
+            # The clock was set back: what was recorded by a later clock is ahead of it now.
+            self._refold()
+        # A reset holds at once, whatever the clock says. Small corrections of the clock are not followed.
+        return max(as_of, self._fold.newest_epoch_from, self._fold.earliest)
+
+    def _catch_up(self) -> None:
+        """Take in what the log holds beyond what is known, whoever recorded it."""
+        reading = self._log.read(self.program.fingerprint, self._through, self._rewrites)
+        if reading.anew:  # the first time; an event was taken out; or some left the log before they were seen
+            self._refolds += self._rewrites is not None
+            try:
+                self._fold = self._loaded(reading.state)
+            except ProgramError as error:
+                self._meter.degraded("materialized features were damaged, and folded again", error)
+                self._refold()
+                return
+        self._take(reading)
+
+    def _refold(self) -> None:
+        """Fold the whole log again, on top of what it has let go."""
+        self._refolds += 1
+        self._entries.clear()
+        reading = self._log.read(self.program.fingerprint, 0, None, materialized=False)
+        try:
+            self._fold = self._loaded(reading.state)
+        except ProgramError as error:
+            self._meter.degraded("the features lost what the log no longer holds", error)
+            self._fold = FeatureFold(self.program)
+        self._take(reading)
+
+    def _loaded(self, state: bytes | None) -> FeatureFold:
+        return FeatureFold(self.program) if state is None else FeatureFold.load(self.program, state)
+
+    def _take(self, reading: Reading) -> None:
+        for event in reading.events:
+            self._fold.offer(event)
+        self._through, self._rewrites = reading.through, reading.rewrites
+
+    def _save(self) -> None:
+        assert self._rewrites is not None
+        self._fold.advance(self._clock.now_ms() + 1)
+        snapshot = Snapshot(self._fold.dump(), self._through, self._rewrites)
+        self._log.save_snapshot(self.program.fingerprint, snapshot)
+
+    def _live(self) -> dict[str, tuple[float, ...]]:
+        found = {name: self._pushed.get(name) for name in self.program.pushed}
+        widths = self.program.pushed
+        return {
+            name: feature.values
+            for name, feature in found.items()
+            if feature is not None and len(feature.values) == widths[name]
+        }
+
+    def _pushed_life_ns(self) -> int:
+        now = self._clock.now_ms()
+        found = [feature for name in self.program.pushed if (feature := self._pushed.get(name)) is not None]
+        return min((max(0, feature.expires_at - now) * 1_000_000 for feature in found), default=self._ttl_ns)

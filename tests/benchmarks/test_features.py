@@ -1,0 +1,84 @@
+"""Features on the device, with the 30 views of the films program: beside SQLite, and beside recording alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from nearhand import Config, Event, Personalizer
+
+HISTORY = 300
+CANDIDATES = 100
+
+
+@pytest.fixture
+def personalizer(bundle: Path, tmp_path: Path) -> Iterator[Personalizer]:
+    """With a history of some weeks' size."""
+    with Personalizer.open(bundle, tmp_path / "data", config=Config(durability="process")) as personalizer:
+        personalizer.record_many([viewed(number) for number in range(HISTORY)])
+        yield personalizer
+
+
+def viewed(number: int) -> Event:
+    return Event("item_viewed", item_id=f"f_{number * 7 % 500 + 1:04d}", properties={"seconds": number % 90})
+
+
+@pytest.fixture
+def raw_get(tmp_path: Path, personalizer: Personalizer) -> Iterator[Callable[[], object]]:
+    """One SELECT by primary key of a blob as large as the vector, in WAL mode."""
+    vector = personalizer.features.vector()
+    connection = sqlite3.connect(tmp_path / "raw.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE vector (name TEXT PRIMARY KEY, numbers BLOB) WITHOUT ROWID")
+    connection.execute("INSERT INTO vector VALUES ('default', ?)", (vector.floats.tobytes() + vector.ints.tobytes(),))
+    yield lambda: connection.execute("SELECT numbers FROM vector WHERE name = ?", ("default",)).fetchone()
+    connection.close()
+
+
+@pytest.mark.parametrize("contender", ["nearhand cached vector", "raw SQLite get"])
+def test_cached_vector(
+    benchmark: BenchmarkFixture, personalizer: Personalizer, raw_get: Callable[[], object], contender: str
+) -> None:
+    """Time to live, freshness and locking included."""
+    features = personalizer.features
+    assert len(features.program.program.views) == 30
+    features.vector()
+    benchmark.group = "read the feature vector when nothing has happened"
+    if contender.startswith("nearhand"):
+        benchmark(features.vector)
+        assert features.status().hits > 0
+    else:
+        assert benchmark(raw_get) is not None
+
+
+@pytest.mark.parametrize("contender", ["nearhand record, then vector", "nearhand record", "raw SQLite insert"])
+def test_fresh_vector(benchmark: BenchmarkFixture, personalizer: Personalizer, tmp_path: Path, contender: str) -> None:
+    """An event, and the first reading after it, which has it in it. Durability "process"."""
+    features, number = personalizer.features, count()
+    benchmark.group = 'record an event, with features fresh at the next read, durability "process"'
+    if contender == "nearhand record":
+        benchmark(lambda: personalizer.record(viewed(next(number))))
+        assert features.vector().floats[0] == features.status().events
+    elif contender.startswith("nearhand"):
+
+        def both() -> None:
+            personalizer.record(viewed(next(number)))
+            features.vector()
+
+        benchmark(both)
+        assert features.status().hits == 0
+    else:
+        connection = sqlite3.connect(tmp_path / "insert.db", isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(
+            "CREATE TABLE event (sequence INTEGER PRIMARY KEY, id TEXT UNIQUE, event TEXT, item_id TEXT)"
+        )
+        insert = "INSERT INTO event (id, event, item_id) VALUES (?, ?, ?)"
+        benchmark(lambda: connection.execute(insert, (f"{next(number):032x}", "item_viewed", "f_0001")))
+        connection.close()
