@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUNDLE := build/films.nearhand
 
-.PHONY: demo test check bench docs environments clean
+.PHONY: demo test torture check bench docs environments clean
 
 demo: .venv/.demo ## Train, convert, prove and recommend on real or sample data.
 	@$(BIN)/python -m model_zoo train films-als -o build/films-als
@@ -14,6 +14,9 @@ demo: .venv/.demo ## Train, convert, prove and recommend on real or sample data.
 
 test: .venv/.test ## All tests but the benchmarks; emulated processors where `make environments` has prepared them.
 	$(BIN)/python -m pytest --ignore tests/benchmarks
+
+torture: .venv/.test ## The long suites: 5,000 streams of events per operator, 1,000 random kills.
+	$(BIN)/python -m pytest -m torture
 
 check: .venv/.test ## Lint, types, import floors.
 	$(BIN)/ruff check .

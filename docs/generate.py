@@ -1,18 +1,24 @@
 """`make docs`: regenerates every generated part of the documentation. Tests only compare.
 
 python docs/generate.py cli          docs/CLI.md, from the commands' own --help
+python docs/generate.py features     the operators in docs/FEATURES.md, from the schema's docstrings
 python docs/generate.py demo FILE    the demo's output in README.md
 python docs/generate.py bench FILE   docs/BENCHMARKS.md, from the summary that `make bench` prints
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import click
 
+from nearhand.features import program as schema
 from nearhand_converters.cli import main as nearhand
 
 ROOT = Path(__file__).parents[1]
@@ -36,12 +42,80 @@ def command_line_page() -> str:
     return "\n".join(parts)
 
 
+def features_page(page: str) -> str:
+    """docs/FEATURES.md, its generated parts replaced."""
+    of_request = (schema.LocalTime, schema.Context, schema.Pushed)
+    of_events = [view for view in get_args(schema.UserView) if view not in of_request]
+    operators = [
+        "### Of the profile's events\n",
+        *map(_operator, of_events),
+        "### Of the request\n",
+        *map(_operator, of_request),
+        "### Of a candidate\n",
+        *map(_operator, schema.ITEM_VIEWS),
+    ]
+    parts = [
+        "### Conditions\n",
+        _reference(schema.Condition),
+        "### Steps\n",
+        *map(_operator, get_args(schema.Step)),
+        "### Codes\n",
+        _reference(schema.Encode),
+    ]
+    page = _replaced(page, "parts", "\n".join(parts))
+    return _replaced(page, "operators", "\n".join(operators))
+
+
 def with_block(page: str, name: str, content: str) -> str:
-    """``page`` with the block ``name`` replaced."""
+    """``page`` with the block ``name`` replaced by a text."""
+    return _replaced(page, name, f"```text\n{content.strip()}\n```\n")
+
+
+def _replaced(page: str, name: str, content: str) -> str:
     pattern = re.compile(_MARKS.format(name=name), re.DOTALL)
     if not pattern.search(page):
         raise SystemExit(f"no block {name!r} in the page")
-    return pattern.sub(lambda match: f"{match[1]}```text\n{content.strip()}\n```\n{match[2]}", page)
+    return pattern.sub(lambda match: f"{match[1]}{content}{match[2]}", page)
+
+
+def _operator(kind: type) -> str:
+    """A dataclass that its first field, a Literal, tells from others."""
+    tag = dataclasses.fields(kind)[0].name
+    names = ", ".join(f"`{name}`" for name in get_args(get_type_hints(kind)[tag]))
+    return f"#### {names}\n\n{_reference(kind)}"
+
+
+def _reference(kind: type) -> str:
+    """A dataclass: its docstring, then its keys."""
+    text, _, attributes = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
+    fields = [field for field in dataclasses.fields(kind) if field.name not in ("op", "step", "name")]
+    hints = get_type_hints(kind)
+    needed = [_key(field, hints) for field in fields if field.default is dataclasses.MISSING]
+    optional = [_key(field, hints) for field in fields if field.default is not dataclasses.MISSING]
+    keys = ". ".join(
+        f"{title}: {', '.join(found)}" for title, found in (("Keys", needed), ("Optional", optional)) if found
+    )
+    described = re.sub(
+        r"(?m)^ {4}(\w+(?:, \w+)*): ", lambda names: f"- `{names[1].replace(', ', '`, `')}`: ", attributes
+    )
+    described = re.sub(r"(?m)^ {8}", "  ", described)
+    parts = (text.strip(), f"{keys}." if keys else "", described.strip())
+    return _markdown("\n\n".join(part for part in parts if part)) + "\n"
+
+
+def _key(field: dataclasses.Field[object], hints: Mapping[str, object]) -> str:
+    """A key, with its choices and what it is when it is not given."""
+    given = field.default not in (dataclasses.MISSING, None, ())
+    default = f" = {str(field.default).lower()}" if given else ""
+    choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
+    return f"`{field.name}`{default}" + (f" ({', '.join(choices[:-1])} or {choices[-1]})" if choices else "")
+
+
+def _markdown(text: str) -> str:
+    """A docstring's marks as Markdown's."""
+    named = {view.__name__: get_args(get_type_hints(view)["op"])[0] for view in get_args(schema.View)}
+    text = re.sub(r":class:`(\w+)`", lambda match: f"`{named.get(match[1], match[1].lower())}`", text)
+    return text.replace("``", "`")
 
 
 def _help(path: list[str], command: click.Command) -> str:
@@ -58,6 +132,9 @@ def _main() -> None:
     what, *rest = sys.argv[1:]
     if what == "cli":
         (ROOT / "docs" / "CLI.md").write_text(command_line_page(), encoding="utf-8")
+    elif what == "features":
+        page = ROOT / "docs" / "FEATURES.md"
+        page.write_text(features_page(page.read_text(encoding="utf-8")), encoding="utf-8")
     elif what == "demo":
         readme = ROOT / "README.md"
         output = _without_paths(Path(rest[0]).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""``nearhand``: convert, verify, inspect, recommend.
+"""``nearhand``: convert, verify, inspect, recommend; replay and events are registered here.
 
 Exit codes: 0 done; 1 the check was made and the answer is no (a budget is broken, golden vectors differ); 2 the input
 or the command line is refused.
@@ -9,32 +9,28 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from nearhand import Config, Event, EventError, NearhandError, Personalizer, Recommendation, UsageError, __version__
 from nearhand.bundle import install_bundle, verify_bundle
 from nearhand.bundle.document import serialize
 from nearhand.bundle.schema import Estimate, Items, Manifest, Precision, RuntimeName
-from nearhand.errors import ModelError
 from nearhand.events import event_from_json
 from nearhand.runtime import installed_runtimes
+from nearhand_converters.console import json_option, progress_bars, reporting_errors
 from nearhand_converters.data import read_dataset
-from nearhand_converters.errors import BudgetError
-from nearhand_converters.parity import evidence
 from nearhand_converters.pipeline import Conversion, convert, read_measured
 from nearhand_converters.recipe import Recipe, read_recipe
+from nearhand_converters.replay.command import events_command, replay_command
 from nearhand_converters.sources.factors import read_factors
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 _bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 
 
@@ -42,6 +38,10 @@ _bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 @click.version_option(__version__, prog_name="nearhand")
 def main() -> None:
     """Compile personalization models into verified bundles that run on the user's own device."""
+
+
+main.add_command(replay_command)
+main.add_command(events_command)
 
 
 @main.command("convert")
@@ -62,7 +62,7 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="The bundle, ending in .nearhand; else a folder for NAME-VERSION.nearhand.",
 )
-@_json_option
+@json_option
 def convert_command(
     model: Path, data: Path, recipe: Path | None, target: str, quantize: str, out: Path, as_json: bool
 ) -> None:
@@ -71,7 +71,7 @@ def convert_command(
     The last interactions of each user in --data are held out; every variant is measured on them against the model
     itself. A variant that loses more than the recipe's budget stops the conversion and nothing is written.
     """
-    with reporting_errors(as_json=as_json), _progress() as progress:
+    with reporting_errors(as_json=as_json), progress_bars() as progress:
         targets = _choices(target, get_args(RuntimeName), "--target")
         precisions = _choices(quantize, get_args(Precision), "--quantize")
         conversion = convert(
@@ -92,7 +92,7 @@ def convert_command(
 
 @main.command("verify")
 @_bundle_argument
-@_json_option
+@json_option
 def verify_command(bundle: Path, as_json: bool) -> None:
     """Check every byte of BUNDLE, then run its golden vectors on each installed runtime."""
     with reporting_errors(as_json=as_json):
@@ -112,7 +112,7 @@ def verify_command(bundle: Path, as_json: bool) -> None:
 
 @main.command("inspect")
 @_bundle_argument
-@_json_option
+@json_option
 def inspect_command(bundle: Path, as_json: bool) -> None:
     """Show what is in BUNDLE: models, sizes, and the evidence that let it be written."""
     with reporting_errors(as_json=as_json):
@@ -144,7 +144,7 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many items.")
 @click.option("--runtime", type=click.Choice(get_args(RuntimeName)), help="Default: the first that is installed.")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="Default: the smallest.")
-@_json_option
+@json_option
 def recommend_command(
     bundle: Path,
     history: str,
@@ -185,19 +185,6 @@ def recommend_command(
     _print_recommendations(recommendations)
 
 
-@contextmanager
-def reporting_errors(*, as_json: bool) -> Iterator[None]:
-    """Turn the product's errors into one line on stderr (and a JSON object on stdout if asked) and an exit code."""
-    try:
-        yield
-    except NearhandError as error:
-        if as_json:
-            content = {"type": type(error).__name__, "problem": error.problem, "place": error.place}
-            click.echo(json.dumps({"error": {**content, "remedy": error.remedy}}))
-        click.echo("error: " + " ".join(str(error).splitlines()), err=True)
-        sys.exit(1 if isinstance(error, BudgetError | ModelError) else 2)
-
-
 def _choices(text: str, allowed: Sequence[Any], option: str) -> list[Any]:
     chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     wrong = [part for part in chosen if part not in allowed]
@@ -205,22 +192,6 @@ def _choices(text: str, allowed: Sequence[Any], option: str) -> list[Any]:
         problem = f"{wrong[0]!r} is not a choice" if wrong else "nothing is chosen"
         raise UsageError(problem, place=option, remedy="use " + ", ".join(allowed))
     return chosen
-
-
-@contextmanager
-def _progress() -> Iterator[evidence.Progress]:
-    """A progress bar for each stage on stderr, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done)
-
-        yield report
 
 
 def _conversion_document(conversion: Conversion) -> dict[str, Any]:

@@ -35,10 +35,10 @@ from nearhand.errors import UsageError
 from nearhand_converters.errors import DataError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECONDS_FROM = 10**11  # as seconds this would be the year 5138, as milliseconds it is March 1973
-_FIRST_MS = -62_135_596_800_000  # 0001-01-01, the first instant ISO 8601 can write
-_LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # float() alone takes "nan", "inf" and "1_0"
+MILLISECONDS_FROM = 10**11  # as seconds this would be the year 5138, as milliseconds it is March 1973
+FIRST_MS = -62_135_596_800_000  # 0001-01-01, the first instant ISO 8601 can write
+LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # float() alone takes "nan", "inf" and "1_0"
 _FLOAT32_OVERFLOW = 2.0**128 - 2.0**103  # what rounds to infinity as float32; its largest number is half a step below
 
 
@@ -119,7 +119,7 @@ class Interactions:
             raise DataError(
                 "is NaN or infinite", place="interactions.rating", remedy="drop interactions with no rating"
             )
-        if self.timestamp.min() < _FIRST_MS or self.timestamp.max() > _LAST_MS:
+        if self.timestamp.min() < FIRST_MS or self.timestamp.max() > LAST_MS:
             raise DataError("lies outside years 1 to 9999", place="interactions.timestamp", remedy="use milliseconds")
 
     def __len__(self) -> int:
@@ -253,14 +253,14 @@ def read_interactions(
             problem = f"item {item_id!r} is not in the catalogue" if item_id.strip() else "the id is empty"
             raise _cell_error(path, line, item, problem, "add the item to the catalogue or drop this line")
         try:
-            milliseconds = _parse_timestamp(when)
+            milliseconds = parse_timestamp(when)
         except ValueError as error:
             remedy = "write Unix seconds, Unix milliseconds, or ISO 8601 with an offset such as 2024-05-01T20:15:00Z"
             raise _cell_error(path, line, "timestamp", f"{when!r} {error}", remedy) from None
         if rated:
             value = ratings.get(rating)
             if value is None:
-                value = float(rating) if _NUMBER.fullmatch(rating) else math.nan
+                value = float(rating) if NUMBER.fullmatch(rating) else math.nan
                 if not abs(value) < _FLOAT32_OVERFLOW:  # also true for NaN
                     remedy = "write a decimal number, or remove the column when items are not rated"
                     raise _cell_error(path, line, "rating", f"{rating!r} is not a finite number", remedy)
@@ -359,17 +359,17 @@ def _read_label(path: Path) -> dict[str, str]:
     return label
 
 
-def _parse_timestamp(text: str) -> int:
+def parse_timestamp(text: str) -> int:
     """Milliseconds since the epoch, rounded to the nearest for decimal seconds and down for ISO 8601.
 
     Raises:
         ValueError: its text completes the sentence "'…' …".
     """
-    if text.isdecimal() or _NUMBER.fullmatch(text):  # the first alone is quicker, and almost always enough
+    if text.isdecimal() or NUMBER.fullmatch(text):  # the first alone is quicker, and almost always enough
         number = float(text)  # exact for whole milliseconds: they are below 2**53
-        if abs(number) > _LAST_MS:
+        if abs(number) > LAST_MS:
             raise ValueError("is outside the years 1 to 9999")
-        milliseconds = round(number if number >= _MILLISECONDS_FROM else number * 1000)
+        milliseconds = round(number if number >= MILLISECONDS_FROM else number * 1000)
     else:
         try:
             moment = datetime.fromisoformat(text)
@@ -378,7 +378,7 @@ def _parse_timestamp(text: str) -> int:
         if moment.tzinfo is None:
             raise ValueError("has no offset from UTC")
         milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
-    if not _FIRST_MS <= milliseconds <= _LAST_MS:
+    if not FIRST_MS <= milliseconds <= LAST_MS:
         raise ValueError("is outside the years 1 to 9999")
     return milliseconds
 
@@ -442,7 +442,7 @@ def _interaction_lines(catalogue: Catalogue, interactions: Interactions) -> Iter
 
 
 def _format_timestamp(milliseconds: int) -> str:
-    if milliseconds >= _MILLISECONDS_FROM:
+    if milliseconds >= MILLISECONDS_FROM:
         return str(milliseconds)
     # A smaller number would be read as seconds.
     return (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nearhand.bundle.document import parse, serialize
 from nearhand.bundle.schema import Budget, Policy
+from nearhand.events import EventSchema
 from nearhand_converters.errors import DataError
 from nearhand_converters.recipe import BudgetRecipe, HistoryRecipe, Recipe, read_recipe
 
@@ -57,6 +58,39 @@ MALFORMED: list[tuple[str, str, str, str]] = [
     ("[bundle.history.verbs]\nitem_liked = 1", "bundle.history.verbs.item_liked", "is 1", "give a string"),
     ("[bundle.history]\nseen = 'item_viewed'", "bundle.history.seen", "is 'item_viewed'", "give a list of strings"),
     ("[bundle.history]\nseen = ['item_viewed', 2]", "bundle.history.seen[1]", "is 2", "give a string"),
+    ("[bundle.history]\nseen = ['item_veiwed']", "bundle", "'item_veiwed' is neither known", "correct the recipe"),
+    ("[bundle.history]\nseen = ['item_veiwed']", "bundle", "did you mean 'item_viewed'?", "correct the recipe"),
+    ("[bundle.history.verbs]\nfilm_heard = 'heard'", "bundle", "declare it in event_types", "correct the recipe"),
+    (
+        "[bundle.history]\nstrengths = {film_heard = 1}\nverbs = {film_heard = 'heard'}",
+        "bundle",
+        "'film_heard' is neither known nor declared",
+        "correct the recipe",
+    ),
+    ("[bundle.event_types.search]\nitem = true", "bundle", "'search' is Nearhand's own", "correct the recipe"),
+    ("[bundle.event_types.preferences_reset]", "bundle", "'preferences_reset' is Nearhand's own", "correct the recipe"),
+    ("[bundle]\nevent_types = ['film_rated']", "bundle.event_types", "is ['film_rated']", "give a table"),
+    ("[bundle.event_types]\nfilm_rated = true", "bundle.event_types.film_rated", "is True", "give a table"),
+    ("[bundle.event_types.film_rated]\nitems = true", "bundle.event_types.film_rated", "'items' is not a key", "item"),
+    ("[bundle.event_types.film_rated]\nitem = 1", "bundle.event_types.film_rated.item", "is 1", "give true or false"),
+    (
+        "[bundle.event_types.film_rated]\nproperties = ['stars']",
+        "bundle.event_types.film_rated.properties",
+        "is ['stars']",
+        "give a table",
+    ),
+    (
+        "[bundle.event_types.film_rated.properties]\nstars = 5",
+        "bundle.event_types.film_rated.properties.stars",
+        "is 5",
+        "give a string",
+    ),
+    (
+        "[bundle.event_types.film_rated.properties]\nstars = 'numer'",
+        "bundle.event_types.film_rated",
+        "'numer', not one of text, number, boolean",
+        "correct the recipe",
+    ),
     ("[bundle.budget]\nndcg = -0.1", "bundle.budget", "'ndcg' is not a key", "ndcg_change"),
     ("[bundle.budget]\nndcg_change = -inf", "bundle.budget.ndcg_change", "is -inf", "give a finite number"),
 ]
@@ -119,9 +153,22 @@ def test_a_recipe_says_only_what_differs(tmp_path: Path) -> None:
     assert Recipe() == default, "the defaults are not changed"
 
 
-def test_an_event_of_the_apps_own_is_a_strength_and_a_verb(tmp_path: Path) -> None:
-    text = "[bundle.history]\nstrengths = {item_heard = 0.3}\nverbs = {item_heard = 'heard'}"
-    assert read(tmp_path, text).policy(1.0).confidences["item_heard"] == Decimal("0.3")
+def test_an_event_of_the_apps_own_is_declared_and_may_enter_the_history(tmp_path: Path) -> None:
+    text = """
+        [bundle.event_types.film_rated]
+        item = true
+        properties = { stars = "number" }
+        [bundle.event_types.trailer_played]
+        [bundle.history]
+        strengths = { film_rated = 0.3 }
+        verbs = { film_rated = "rated" }
+    """
+    recipe = read(tmp_path, text)
+    assert recipe.event_types == {
+        "film_rated": EventSchema(item=True, properties={"stars": "number"}),
+        "trailer_played": EventSchema(item=False),
+    }
+    assert recipe.policy(1.0).confidences["film_rated"] == Decimal("0.3")
 
 
 def test_the_policy_counts_in_the_models_alpha() -> None:

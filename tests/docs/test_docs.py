@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from model_zoo.__main__ import main as zoo
 from model_zoo.datasets.sample import sample_dataset
 from model_zoo.films_als.train import train
+from nearhand.features import ItemTable, compile_program, read_program
 from nearhand_converters.cli import main as nearhand
 from nearhand_converters.data import write_dataset
 
@@ -64,16 +66,35 @@ def test_the_engineers_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         done = CliRunner().invoke(command, arguments)
         assert done.exit_code == 0, f"{line}\n{done.output}"
         ran.append(arguments[0])
-    assert ran == ["train", "convert", "verify", "inspect", "recommend"]
+    assert ran == ["train", "convert", "verify", "inspect", "recommend", "events", "replay"]
 
 
-def test_the_command_line_page_is_current() -> None:
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """docs/generate.py, which is no module of a package."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "CLI.md").read_text(encoding="utf-8") == module.command_line_page()
+    return module
+
+
+def test_the_command_line_page_is_current(generator: ModuleType) -> None:
+    assert (ROOT / "docs" / "CLI.md").read_text(encoding="utf-8") == generator.command_line_page()
+
+
+def test_the_operators_of_the_features_page_are_current(generator: ModuleType) -> None:
+    page = (ROOT / "docs" / "FEATURES.md").read_text(encoding="utf-8")
+    assert page == generator.features_page(page)
+
+
+def test_the_programs_of_the_features_page_are_read() -> None:
+    items = ItemTable((), {"year": (), "genres": ()})
+    programs = blocks(ROOT / "docs" / "FEATURES.md", "json")
+    assert programs
+    for text in programs:
+        compile_program(read_program(text.encode(), place="FEATURES.md"), items)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -76,7 +76,7 @@ _MIDDLE = (
 _BUCKET = st.lists(st.integers(-9, 99), min_size=1, unique=True).map(
     lambda boundaries: {"step": "bucket", "boundaries": sorted(boundaries)}
 )
-_THEN = st.builds(lambda steps, last: [*steps, *last], st.lists(_MIDDLE, max_size=2), st.lists(_BUCKET, max_size=1))
+STEPS = st.builds(lambda steps, last: [*steps, *last], st.lists(_MIDDLE, max_size=2), st.lists(_BUCKET, max_size=1))
 _ENCODE = st.just({"vocabulary": "genres"}) | st.fixed_dictionaries(
     {"buckets": st.integers(1, 2**30 - 1)}, optional={"seed": st.integers(0, 2**32 - 1)}
 )
@@ -88,7 +88,7 @@ _HORIZON: st.SearchStrategy[dict[str, Any]] = (
 def _of_events(
     needed: dict[str, Any], optional: dict[str, Any] | None = None, *, steps: bool = True
 ) -> st.SearchStrategy[dict[str, Any]]:
-    choices = {"where": _WHERE, **(optional or {}), **({"then": _THEN} if steps else {})}
+    choices = {"where": _WHERE, **(optional or {}), **({"then": STEPS} if steps else {})}
     return st.fixed_dictionaries({"events": _EVENTS, **needed}, optional=choices)
 
 
@@ -131,10 +131,10 @@ PLAIN: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         op: st.fixed_dictionaries({}, optional={"encoding": st.sampled_from(["number", "cyclic"])})
         for op in ("local_hour", "weekday")
     },
-    "context": st.fixed_dictionaries({"key": _NAME}, optional={"default": _NUMBER, "then": _THEN})
+    "context": st.fixed_dictionaries({"key": _NAME}, optional={"default": _NUMBER, "then": STEPS})
     | st.fixed_dictionaries({"key": _NAME, "encode": _ENCODE}),
     "pushed": st.fixed_dictionaries({}, optional={"width": st.integers(1, 9), "default": _NUMBER}),
-    "item": st.fixed_dictionaries({"of": st.just("item.year")}, optional={"default": _NUMBER, "then": _THEN})
+    "item": st.fixed_dictionaries({"of": st.just("item.year")}, optional={"default": _NUMBER, "then": STEPS})
     | st.fixed_dictionaries({"of": st.just("item.genres"), "encode": _ENCODE}, optional={"n": st.integers(1, 9)}),
     "item_count": _of_events({}, {"window": _DURATION}),
     "item_time_since": _of_events({}, {"unit": _UNIT, "default": _NUMBER}),
@@ -146,16 +146,16 @@ def _referring(op: str, earlier: list[dict[str, Any]]) -> st.SearchStrategy[dict
     numbers = st.sampled_from([view["name"] for view in earlier if view["op"] in _SCALAR_OPS])
     if op == "ratio":
         return st.fixed_dictionaries(
-            {"numerator": numbers, "denominator": numbers}, optional={"default": _NUMBER, "then": _THEN}
+            {"numerator": numbers, "denominator": numbers}, optional={"default": _NUMBER, "then": STEPS}
         )
     if op == "item_difference":
         return st.fixed_dictionaries(
-            {"of": st.just("item.year"), "minus": numbers}, optional={"default": _NUMBER, "then": _THEN}
+            {"of": st.just("item.year"), "minus": numbers}, optional={"default": _NUMBER, "then": STEPS}
         )
     affinities = [view["name"] for view in earlier if view["op"] == "affinity" and view["of"].startswith("item.")]
     return st.fixed_dictionaries(
         {"affinity": st.sampled_from(affinities)},
-        optional={"combine": st.sampled_from(["sum", "mean", "max"]), "then": _THEN},
+        optional={"combine": st.sampled_from(["sum", "mean", "max"]), "then": STEPS},
     )
 
 

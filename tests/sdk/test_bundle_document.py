@@ -6,14 +6,15 @@ import json
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearhand.bundle.document import decode, load, parse, serialize
+from nearhand.bundle.document import FieldError, Number, decode, join, listed, load, nearest, parse, serialize
 from nearhand.bundle.schema import Golden, GoldenCase, Items, Manifest, semantic_version
-from nearhand.errors import BundleFormatError
+from nearhand.errors import BundleFormatError, UsageError
 from tests.sdk.bundle_factory import make_files, make_golden, make_items, make_manifest
 
 text = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -86,6 +87,146 @@ def test_an_error_names_the_value_s_path(change: dict[str, object], message: str
         parse(Columns, json.dumps({**EMPTY, **change}).encode(), place="c.json")
     assert str(refusal.value).startswith(message + "; ")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("data", "message"), [(b"[]", "is a list, not an object"), (b"3", "is 3, not an object")])
+def test_the_whole_document_is_named_by_its_file(data: bytes, message: str) -> None:
+    with pytest.raises(BundleFormatError) as refusal:
+        parse(Columns, data, place="c.json")
+    assert refusal.value.place == "c.json"
+    assert refusal.value.problem == message
+
+
+@dataclass(frozen=True)
+class Circle:
+    shape: Literal["circle"]
+    radius: Number
+
+    def __post_init__(self) -> None:
+        if self.radius <= 0:
+            raise FieldError("radius", f"is {self.radius}, not positive", "give its length")
+
+
+@dataclass(frozen=True)
+class Polygon:
+    shape: Literal["square", "triangle"]
+    sides: tuple[Number, ...]
+    colour: Literal["red", "green"] = "red"
+
+    def __post_init__(self) -> None:
+        if len(self.sides) != (4 if self.shape == "square" else 3):
+            raise FieldError("", f"has {len(self.sides)} sides", "count again")
+        if min(self.sides) <= 0:
+            raise FieldError(f"sides[{self.sides.index(min(self.sides))}]", "is not positive", "measure again")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    shapes: tuple[Circle | Polygon, ...]
+    frame: Circle | Polygon | None = None
+    sizes: dict[str, Number] | None = None
+
+
+def draw(content: object) -> Drawing:
+    """As people write it: any number of JSON, and errors of a class of one's own."""
+    place = "d.json: "
+    value = json.loads(json.dumps(content), parse_float=Decimal)
+    made: Drawing = decode(
+        Drawing, value, place=place, refuse=lambda problem, at, remedy: UsageError(problem, place=at, remedy=remedy)
+    )
+    return made
+
+
+ROUND = {"shape": "circle", "radius": 1}
+
+
+def test_members_of_a_union_are_told_apart_by_their_first_field() -> None:
+    square = {"shape": "square", "sides": [1, 1.5, "2", 1e3], "colour": "green"}
+    made = draw({"shapes": [ROUND, square, {"shape": "triangle", "sides": [3, 4, 5]}], "frame": None})
+    sides = (Decimal(1), Decimal("1.5"), Decimal(2), Decimal(1000))
+    assert made.shapes[:2] == (Circle("circle", Decimal(1)), Polygon("square", sides, "green"))
+    assert isinstance(made.shapes[2], Polygon)
+    assert made.shapes[2].colour == "red"
+    assert parse(Drawing, serialize(made), place="d.json") == made
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"shapes": [{"shape": "circel"}]},
+            "shapes[0].shape: is \"circel\", not a known shape; did you mean 'circle'?",
+        ),
+        (
+            {"shapes": [{"shape": "x"}]},
+            'shapes[0].shape: is "x", not a known shape; use one of circle, square, triangle',
+        ),
+        (
+            {"shapes": [{"shape": ["circle"]}]},
+            "shapes[0].shape: is a list, not a known shape; use one of circle, square",
+        ),
+        ({"shapes": [{"radius": 1}]}, "shapes[0].shape: is missing; use one of circle, square, triangle"),
+        ({"shapes": [ROUND, "circle"]}, 'shapes[1]: is "circle", not an object; give an object'),
+        ({"shapes": [{**ROUND, "sides": []}]}, "shapes[0].sides: is not a known key; use one of radius, shape"),
+        ({"shapes": [{**ROUND, "radius": 0}]}, "shapes[0].radius: is 0, not positive; give its length"),
+        ({"shapes": [], "frame": {**ROUND, "radius": -1.5}}, "frame.radius: is -1.5, not positive; give its length"),
+        ({"shapes": [{"shape": "square", "sides": [1, 1]}]}, "shapes[0]: has 2 sides; count again"),
+        (
+            {"shapes": [{"shape": "triangle", "sides": [3, -4, 5]}]},
+            "shapes[0].sides[1]: is not positive; measure again",
+        ),
+        (
+            {"shapes": [{"shape": "triangle", "sides": [3, 4, 5], "colour": "grean"}]},
+            "shapes[0].colour: is \"grean\", not one of red, green; did you mean 'green'?",
+        ),
+        ({"shapes": [{**ROUND, "radius": True}]}, "shapes[0].radius: is true, not a number; give a number"),
+        ({"shapes": [{**ROUND, "radius": None}]}, "shapes[0].radius: is null, not a number; give a number"),
+        ({"shapes": [{**ROUND, "radius": "1 m"}]}, 'shapes[0].radius: is "1 m", not a finite decimal number; write a'),
+        (
+            {"shapes": [{**ROUND, "radius": 1e16}]},
+            'shapes[0].radius: is "1E+16", not within ± 1E+15 in at most 40 char',
+        ),
+        ({"shapes": [{**ROUND, "radius": "0." + "1" * 39}]}, 'shapes[0].radius: is "0.111'),
+        (
+            {"shapes": [], "sizes": {"a b": "x"}},
+            'sizes."a b": is "x", not a finite decimal number; write a number such',
+        ),
+    ],
+)
+def test_an_error_of_a_document_that_people_write(content: object, message: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        draw(content)
+    assert str(refusal.value).startswith(f"d.json: {message}")
+
+
+@pytest.mark.parametrize("number", [0, -7, 10**15, 0.5, 1e-300, -1e15, "0.25", "-1E+3"])
+def test_a_number_that_people_write_is_read_as_it_is_written(number: object) -> None:
+    made = draw({"shapes": [], "sizes": {"x": number}})
+    assert made.sizes == {"x": Decimal(str(number))}
+    assert parse(Drawing, serialize(made), place="d.json") == made
+
+
+def test_a_field_error_reads_well_alone() -> None:
+    assert str(FieldError("radius", "is 0", "give its length")) == "radius is 0"
+    assert str(FieldError("", "has 2 sides", "count again")) == "has 2 sides"
+
+
+def test_a_remedy_names_what_fits_and_stays_short() -> None:
+    assert nearest("redd", ["red", "green"]) == "did you mean 'red'?"
+    assert nearest("blue", ["red", "green"]) == "use one of red, green"
+    assert nearest(["red"], ["red", "green"]) == "use one of red, green"
+    assert nearest("r" * 10**7, ["red"]) == "use one of red"  # at once, although it is long
+    many = listed(f"name_{place}" for place in range(10**4))
+    assert many.startswith("name_0, name_1, ")
+    assert many.endswith(" …")
+    assert len(many) <= 320
+
+
+def test_a_place_is_one_line() -> None:
+    assert join("d.json: ", "a") == "d.json: a"
+    assert join("d.json: a", "b") == "d.json: a.b"
+    assert join("d.json: a", "b\nc") == 'd.json: a."b\\nc"'
+    assert len(join("d.json: a", "b" * 1000)) < 100
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -18,14 +16,12 @@ from typing import Any
 
 import pytest
 
-from nearhand.clock import Clock
 from nearhand.config import Durability
 from nearhand.errors import EventError, StorageError, UsageError
-from nearhand.events import Event, EventLog
+from nearhand.events import Event, EventLog, EventSchema
 from nearhand.ids import is_id
 from nearhand.testing.clock import ManualClock
-
-START_MS = 1_700_000_000_000
+from tests.sdk.event_logs import START_MS, open_log, output_of, run, sql, viewed
 
 
 @pytest.fixture
@@ -37,30 +33,6 @@ def path(tmp_path: Path) -> Path:
 def log(path: Path) -> Iterator[EventLog]:
     with open_log(path) as log:
         yield log
-
-
-def open_log(path: Path, *, clock: Clock | None = None, durability: Durability = "process") -> EventLog:
-    return EventLog(path, clock=clock or ManualClock(START_MS), durability=durability)
-
-
-def viewed(item_id: str = "m_1", **fields: Any) -> Event:
-    return Event("item_viewed", item_id=item_id, **fields)
-
-
-def sql(path: Path, script: str) -> list[Any]:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        return [row for statement in script.split(";;") for row in connection.execute(statement).fetchall()]
-
-
-def run(script: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def output_of(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    return out
 
 
 # What is kept
@@ -118,7 +90,8 @@ def test_an_event_spoiled_after_it_was_made_is_refused(log: EventLog) -> None:
 def test_a_malformed_event_leaves_no_trace_and_a_declared_type_is_kept(path: Path) -> None:
     with open_log(path) as log, pytest.raises(EventError):
         log.append(Event("trailer_played"))
-    with EventLog(path, clock=ManualClock(), durability="process", extension_types=["trailer_played"]) as log:
+    declared = {"trailer_played": EventSchema(item=False)}
+    with EventLog(path, clock=ManualClock(), durability="process", event_types=declared) as log:
         assert log.append(Event("trailer_played")).sequence == 1
 
 
@@ -218,7 +191,7 @@ def test_opening_a_new_file_many_times_at_once_makes_one_log(tmp_path: Path) -> 
 def test_making_a_log_waits_for_another_process_that_looks_at_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearhand.events.log.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("nearhand.events.database.BUSY_TIMEOUT_S", 0.05)
     path = tmp_path / "log.db"
     pauses: list[float] = []
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -231,8 +204,8 @@ def test_making_a_log_waits_for_another_process_that_looks_at_the_file(
             pauses.append(seconds)
             other.execute("ROLLBACK")
 
-        monkeypatch.setattr("nearhand.events.log.time.sleep", let_go)
-        monkeypatch.setattr("nearhand.events.log.time.monotonic", lambda: 0.0)
+        monkeypatch.setattr("nearhand.events.database.time.sleep", let_go)
+        monkeypatch.setattr("nearhand.events.database.time.monotonic", lambda: 0.0)
         with open_log(path) as log:
             assert log.append(viewed()).sequence == 1
     assert len(pauses) == 1
@@ -245,13 +218,13 @@ def test_making_a_log_waits_for_another_process_that_looks_at_the_file(
 def test_the_file_and_the_connection_are_set_up_as_promised(
     path: Path, durability: Durability, synchronous: int, fullfsync: int
 ) -> None:
-    with open_log(path, durability=durability) as log, log._use() as connection:
-        pragmas = ["journal_mode", "synchronous", "busy_timeout", "application_id", "user_version", "fullfsync"]
-        found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas}
-        plan = " ".join(
-            str(row)
-            for row in connection.execute("EXPLAIN QUERY PLAN SELECT * FROM event WHERE sequence > 1 ORDER BY 1")
+    pragmas = ["journal_mode", "synchronous", "busy_timeout", "application_id", "user_version", "fullfsync"]
+    pragmas += ["secure_delete", "temp_store"]
+    with open_log(path, durability=durability) as log:
+        found = log._database.use(
+            lambda connection: {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas}
         )
+        plan = str(sql(path, "EXPLAIN QUERY PLAN SELECT * FROM event WHERE sequence > 1 ORDER BY 1"))
     assert found == {
         "journal_mode": "wal",
         "synchronous": synchronous,
@@ -259,10 +232,12 @@ def test_the_file_and_the_connection_are_set_up_as_promised(
         "application_id": 0x4E484556,
         "user_version": 2,
         "fullfsync": fullfsync,
+        "secure_delete": 1,
+        "temp_store": 2,
     }
     assert "USING INTEGER PRIMARY KEY" in plan
     with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT"):
-        sql(path, "INSERT INTO event VALUES (1, 'a', 'noon', 0, 0, 'search', NULL, NULL, NULL, '{}', '{}')")
+        sql(path, "INSERT INTO event VALUES (1, 'a', 'noon', 0, 0, 'search', NULL, NULL, NULL, '{}', '{}', 0)")
 
 
 def test_json_is_stored_with_sorted_keys_and_characters_as_themselves(path: Path) -> None:
@@ -356,34 +331,8 @@ def test_the_database_of_something_else_is_refused(tmp_path: Path, script: str) 
 def test_the_log_of_a_newer_sdk_is_refused(path: Path) -> None:
     with open_log(path) as log:
         log.append(viewed())
-    sql(path, "PRAGMA user_version = 2")
-    assert_refused_untouched(path, "newer SDK .*schema 2.* update nearhand")
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "log.db").write_text("not a database, and longer than a header of one: " * 50)
-    assert_refused_untouched(tmp_path / "log.db", "not a database; move it away")
-
-
-def test_a_damaged_log_is_refused_when_read(path: Path) -> None:
-    with open_log(path) as log:
-        for n in range(200):
-            log.append(viewed(f"m_{n}"))
-    content = bytearray(path.read_bytes())
-    content[4096 * 2 :] = b"\xa5" * (len(content) - 4096 * 2)
-    path.write_bytes(content)
-    with open_log(path) as log, pytest.raises(StorageError, match="move it away"):
-        log.since(0)
-    assert path.read_bytes() == content
-
-
-def test_stored_text_that_is_not_json_is_a_storage_error(path: Path) -> None:
-    with open_log(path) as log:
-        log.append(viewed(event_id="a"))
-        sql(path, "UPDATE event SET properties = '{'")
-        for use in (lambda: log.since(0), lambda: log.append(viewed(event_id="a"))):
-            with pytest.raises(StorageError, match="move it away"):
-                use()
+    sql(path, "PRAGMA user_version = 3")
+    assert_refused_untouched(path, "newer SDK .*schema 3.* update nearhand")
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
@@ -410,7 +359,7 @@ def test_a_write_that_fails_halfway_leaves_no_trace(path: Path, log: EventLog) -
         "CREATE TRIGGER breaks AFTER INSERT ON event WHEN new.item_id = 'breaks' BEGIN SELECT RAISE(FAIL, 'boom'); END",
     )
     with pytest.raises(StorageError, match="boom"):
-        log.append(viewed("breaks"))
+        log.append_many([viewed("m_0"), viewed("breaks")])
     assert log.count() == 1
     assert log.append(viewed("m_2")).item_id == "m_2"
     assert sql(path, "SELECT item_id FROM event") == [("m_1",), ("m_2",)]
@@ -434,7 +383,7 @@ class Breaking(sqlite3.Connection):
 @pytest.fixture
 def breaking(monkeypatch: pytest.MonkeyPatch) -> type[Breaking]:
     monkeypatch.setattr(Breaking, "first", -1)
-    monkeypatch.setattr("nearhand.events.log.sqlite3.connect", partial(sqlite3.connect, factory=Breaking))
+    monkeypatch.setattr("nearhand.events.database.sqlite3.connect", partial(sqlite3.connect, factory=Breaking))
     return Breaking
 
 
@@ -455,26 +404,33 @@ def test_a_log_whose_making_fails_at_any_statement_opens_the_next_time(
     assert 5 < n < 99
 
 
-def test_an_append_that_fails_at_any_statement_leaves_no_trace(path: Path, breaking: type[Breaking]) -> None:
+@pytest.mark.parametrize(
+    ("count", "statements"),
+    # One event is one statement, which is its own transaction. Two: BEGIN, the epoch, two INSERTs, COMMIT.
+    [(1, 1), (2, 5)],
+)
+def test_an_append_that_fails_at_any_statement_leaves_no_trace(
+    path: Path, breaking: type[Breaking], count: int, statements: int
+) -> None:
     with open_log(path) as log:
         for n in range(100):
             breaking.first, breaking.failures = n, 1
             try:
-                log.append(viewed("m_1", event_id="app-1"))
+                log.append_many([viewed("m_1", event_id=f"app-{part}") for part in range(count)])
             except StorageError:
                 breaking.first = -1
             else:
                 break
             assert log.count() == 0
         breaking.first = -1
-        assert n == 4  # BEGIN, is it there already, INSERT, COMMIT
-        assert log.count() == 1
+        assert n == statements
+        assert log.count() == count
 
 
 def test_a_log_that_another_process_holds_for_too_long_is_a_storage_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearhand.events.log.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("nearhand.events.database.BUSY_TIMEOUT_S", 0.05)
     with open_log(path) as log, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="try again"):

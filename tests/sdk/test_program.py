@@ -20,7 +20,6 @@ from nearhand.features.program import View, milliseconds
 from tests.sdk.any_program import EVENT, ITEMS, JSON_VALUES, OPS, PLAIN, program, programs
 from tests.sdk.malformed_programs import COUNT, ITEM, MALFORMED, MEAN, MISMATCHES, count
 
-
 NOW = EVENT.timestamp + 1
 
 

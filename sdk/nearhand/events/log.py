@@ -6,7 +6,6 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -355,7 +354,7 @@ class EventLog:
     def _row(self, event: Event) -> Row:
         if not isinstance(event, Event):
             raise UsageError(f"{type(event).__name__} is not an Event", place="append", remedy="pass an Event")
-        event = replace(event)  # makes it anew: nobody else holds its dicts now, and they are as their checks saw them
+        event = Event(**vars(event))  # anew: nobody else holds its dicts now, and they are as their checks saw them
         validate(event, self._event_types)
         recorded_at = self._clock.now_ms()
         timestamp = recorded_at if event.timestamp is None else event.timestamp
@@ -370,8 +369,8 @@ class EventLog:
             event.user,
             event.recommendation_id,
             self._epoch,
-            json_text(event.context),
-            json_text(event.properties),
+            json_text(event.context) if event.context else "{}",
+            json_text(event.properties) if event.properties else "{}",
         )
 
     def _keep(self, rows: list[Row]) -> list[RecordedEvent]:
@@ -414,8 +413,9 @@ class EventLog:
             kept = self._database.write(insert)
             opened = self._database.openings
             self._generation += 1
-            self._epoch = kept[-1][-1].epoch
-            if any(event.sequence % CHECK_EVERY == 0 for events in kept for event in events):
+            last = kept[-1][-1]
+            self._epoch = last.epoch
+            if last.sequence % CHECK_EVERY < sum(map(len, kept)):  # a multiple of it is among those
                 self._evict_if_possible()
             if self._database.openings == opened:  # else the eviction met damage, and the events are in the old file
                 return kept

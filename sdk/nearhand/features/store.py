@@ -219,13 +219,15 @@ class FeatureStore:
             return True
         if now_ns >= entry.expires_ns or self._log.changed_elsewhere():
             return False
-        self._pushed.refresh()
+        if self.program.pushed:
+            self._pushed.refresh()
         entry.fresh_until_ns = min(now_ns + _ELSEWHERE_NS, entry.expires_ns)
         return entry.pushed_version == self._pushed.version
 
     def _compute(self, key: tuple[Scalar, ...], context: Mapping[str, Scalar] | None) -> _Entry:
         generation = self._log.generation()  # before reading: what comes in between makes the entry old
-        self._pushed.refresh()
+        if self.program.pushed:
+            self._pushed.refresh()
         pushed_version = self._pushed.version
         self._catch_up()
         as_of = self._as_of()
@@ -298,6 +300,8 @@ class FeatureStore:
         }
 
     def _pushed_life_ns(self) -> int:
+        if not self.program.pushed:
+            return self._ttl_ns
         now = self._clock.now_ms()
         found = [feature for name in self.program.pushed if (feature := self._pushed.get(name)) is not None]
         return min((max(0, feature.expires_at - now) * 1_000_000 for feature in found), default=self._ttl_ns)
