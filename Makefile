@@ -30,6 +30,7 @@ bench: .venv/.test ## Ratios against named peers, in one run.
 docs: .venv/.test ## Regenerate every generated part of README and docs.
 	@mkdir -p build
 	$(BIN)/python docs/generate.py cli
+	$(BIN)/python docs/generate.py features
 	$(MAKE) --no-print-directory demo > build/demo.txt
 	$(BIN)/python docs/generate.py demo build/demo.txt
 	$(MAKE) --no-print-directory bench > build/bench.txt

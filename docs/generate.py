@@ -18,7 +18,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from nearhand.features import program as schema
+from nearhand.features import parts as pieces
+from nearhand.features import views as schema
 from nearhand_converters.cli import main as nearhand
 
 ROOT = Path(__file__).parents[1]
@@ -56,11 +57,11 @@ def features_page(page: str) -> str:
     ]
     parts = [
         "### Conditions\n",
-        _reference(schema.Condition),
+        _reference(pieces.Condition),
         "### Steps\n",
-        *map(_operator, get_args(schema.Step)),
+        *map(_operator, get_args(pieces.Step)),
         "### Codes\n",
-        _reference(schema.Encode),
+        _reference(pieces.Encode),
     ]
     page = _replaced(page, "parts", "\n".join(parts))
     return _replaced(page, "operators", "\n".join(operators))

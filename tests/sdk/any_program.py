@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 from hypothesis import strategies as st
 
 from nearhand.features import ItemTable, ReplayEvent
-from nearhand.features.program import SCALAR_VIEWS
+from nearhand.features.views import SCALAR_VIEWS
 
 ITEMS = ItemTable(
     ("m_1", "m_2"),
@@ -17,6 +17,7 @@ ITEMS = ItemTable(
         "year": (1995, None),
         "genres": (("crime", "drama"), ()),
         "director": (None, "Kurosawa"),
+        "score": (0.5, None),
         "unknown": (None, None),
     },
 )

@@ -425,7 +425,7 @@ MISMATCHES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a missing column": (
         program({**ITEM, "of": "item.price"}),
         "views[0].of",
-        "'item.price' is not in the catalogue; use one of item.director, item.genres, item.title, item.unknown, ",
+        "'item.price' is not in the catalogue; use one of item.director, item.genres, item.score, item.title, ",
     ),
     "a missing column, in an operand": (
         program(COUNT, {**MEAN, "name": "m", "value": "item.price"}),
@@ -445,31 +445,26 @@ MISMATCHES: dict[str, tuple[dict[str, Any], str, str]] = {
     "texts as a number": (
         program({**ITEM, "of": "item.genres"}),
         "views[0].of",
-        "'item.genres' is a text, not a number; use a column with a number",
+        "'item.genres' has ",
     ),
     "a text as a number, in an operand": (
         program({**MEAN, "value": "item.title"}),
         "views[0].value",
-        "'item.title' is a text, not a number",
+        "'item.title' has ",
     ),
     "a text as a number, whose first cell is unknown": (
         count(where=[{"field": "item.director", "at_least": 1}]),
         "views[0].where[0].field",
-        "'item.director' is a text, not a number",
+        "'item.director' has ",
     ),
     "a text as a number, in a difference": (
         program(COUNT, {**ITEM, "op": "item_difference", "of": "item.title", "minus": "n"}),
         "views[1].of",
-        "'item.title' is a text, not a number",
+        "'item.title' has ",
     ),
-    "a number as a text": (
-        program({**ITEM, "encode": {"buckets": 9}}),
+    "a fraction as a text": (
+        program({**ITEM, "of": "item.score", "encode": {"buckets": 9}}),
         "views[0].of",
-        "'item.year' is a number, not a text; use a column with a text",
-    ),
-    "a number as a text, in an affinity": (
-        program({**AFFINITY, "of": "item.year"}, vocabularies=VOCABULARIES),
-        "views[0].of",
-        "'item.year' is a number, not a text; use a column with a text",
+        "'item.score' has '0.5', not a text; use a column with a text per item",
     ),
 }

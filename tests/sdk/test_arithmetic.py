@@ -9,19 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nearhand.features import read_program
 from nearhand.features.arithmetic import decayed, exp2_fraction, symmetric_log, symmetric_log_array
 from nearhand.features.operands import fixed_point
-from nearhand.features.program import Context, Step
+from nearhand.features.parts import Step
 from nearhand.features.steps import apply_steps, apply_steps_to_array, bound_number
+from nearhand.features.views import Context
 from tests.sdk.any_program import STEPS, program
 
 DAY_MS = 86_400_000
 TEN_YEARS_MS = 3650 * DAY_MS
-numbers = st.floats(-1e18, 1e18) | st.sampled_from([0.0, -0.0, 5e-324, 1e-17, 1.0, -1.0, 1e15, 1e300])
+# Just below √2 the logarithm's series converges most slowly.
+SPECIAL = [0.0, -0.0, 5e-324, 1e-17, 0.25, 0.4142135623730950, 0.41421356237309515, 1.0, -1.0, 1e15, 1e300]
+numbers = st.floats(-1e18, 1e18) | st.floats(-1, 1) | st.sampled_from(SPECIAL)
 
 
 def ulps(value: float, exact: Decimal) -> float:
@@ -64,6 +67,7 @@ def test_decay_falls_with_every_millisecond(elapsed: int, half_life: int) -> Non
 
 
 @given(numbers)
+@example(0.41)
 def test_the_logarithm_is_right_and_odd(x: float) -> None:
     with localcontext(prec=60):
         exact = (1 + abs(Decimal(x))).ln()
@@ -102,7 +106,6 @@ def test_steps_on_an_array_are_those_on_its_elements(content: list[dict[str, Any
     assert apply_steps_to_array(steps)(np.array(values, np.float64)).tobytes() == one_by_one.tobytes()
 
 
-@pytest.mark.xfail(strict=True, reason="Clip keeps whichever zero Python's max or numpy's maximum gives")
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 0), ("-0", 1)])
 def test_a_clip_leaves_one_zero(low: object, high: object) -> None:
     """Which of its two zeros a maximum gives is up to the library and the processor."""
@@ -157,15 +160,15 @@ def test_a_value_becomes_an_integer_or_is_none(value: object, decimals: int, exp
     [
         (7, 7.0),
         (-1e15, -1e15),
-        (1.0000000000000002e15, None),
-        (10**400, None),
+        (1.0000000000000002e15, 1e15),
+        (10**400, 1e15),
         (math.nan, None),
-        (math.inf, None),
+        (-math.inf, -1e15),
         (True, None),
         ("7", None),
         (None, None),
         ([7], None),
     ],
 )
-def test_a_number_from_outside_is_finite_and_bounded_or_none(value: object, expected: float | None) -> None:
+def test_a_number_from_outside_is_clipped_as_operands_are(value: object, expected: float | None) -> None:
     assert bound_number(value) == expected

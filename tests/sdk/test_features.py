@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -141,8 +143,8 @@ def test_a_column_that_is_not_there_is_an_error_that_names_those_that_are() -> N
 
 
 def test_outputs_choose_and_order_the_columns() -> None:
-    of = compiled(outputs=["hour", "fit", "n_7d"])
-    assert [(column.name, column.offset) for column in of.columns] == [("hour", 0), ("n_7d", 2), ("fit", 0)]
+    of = compiled(outputs=["n_7d", "fit", "hour"])
+    assert [(column.name, column.offset) for column in of.columns] == [("n_7d", 0), ("hour", 1), ("fit", 0)]
     assert len(of.make_states()) == 2  # what n_7d reads, and what fit reads of taste
 
     events = [viewed(1), viewed(2, item="m_2")]
@@ -315,10 +317,47 @@ def test_half_a_state_is_refused() -> None:
     for size in range(0, len(state), 5):
         with pytest.raises(ProgramError, match="feature state: is damaged"):
             FeatureFold.load(compiled(), state[:size])
-    missing = json.loads(state)
-    missing["states"].pop()
+    rest = json.loads(state[32:])
+    rest["states"].pop()
+    missing = json.dumps(rest).encode()
     with pytest.raises(ProgramError, match="feature state: is damaged"):
-        FeatureFold.load(compiled(), json.dumps(missing).encode())
+        FeatureFold.load(compiled(), hashlib.sha256(missing).digest() + missing)
+
+
+def test_no_flipped_bit_is_taken_for_a_state() -> None:
+    fold = folded(compiled(), [viewed(1), viewed(2)])
+    fold.advance(T0 + 5000)
+    state = bytearray(fold.dump())
+    for place in range(len(state)):
+        state[place] ^= 1 << place % 8
+        with pytest.raises(ProgramError, match="feature state: is"):
+            FeatureFold.load(compiled(), bytes(state))
+        state[place] ^= 1 << place % 8
+
+
+@pytest.mark.parametrize("name", ["read", "candidates"])
+def test_pushed_values_of_another_width_are_refused(name: str) -> None:
+    fold = FeatureFold(compiled())
+    (pushed, width), *_ = fold.program.pushed.items()
+    given = {pushed: [1.0] * (width + 1)}
+    reading = partial(fold.read, T0) if name == "read" else partial(fold.candidates, T0, [])
+    with pytest.raises(UsageError, match=f"give {width}"):
+        reading(pushed=given)
+
+
+def test_whole_numbers_of_the_catalogue_are_texts_too() -> None:
+    views = [{"op": "item", "name": "year", "of": "item.year", "encode": {"buckets": 50}}]
+    of = compiled(*views)
+    found = FeatureFold(of).candidates(T0, ["m_1", "m_3"]).ints[:, 0].tolist()
+    assert found == [1 + murmur3_32(b"1995") % 50, 0]
+
+
+def test_a_value_beyond_float32_is_its_largest() -> None:
+    widen = {"step": "normalize", "offset": 0, "scale": "1E-15"}
+    views = [{"op": "context", "name": "huge", "key": "huge", "then": [widen, widen, widen]}]
+    of = compiled(*views)
+    vector = FeatureFold(of).read(T0, context={"huge": -1e15})
+    assert vector.floats.tolist() == [-np.finfo(np.float32).max]
 
 
 # --- candidates ------------------------------------------------------------------------------------------------------
@@ -337,10 +376,10 @@ def test_an_item_that_the_catalogue_does_not_have_gets_defaults() -> None:
 def test_no_known_text_is_no_affinity(combine: str) -> None:
     disliked = {**VIEWS[2], "weights": {"item_viewed": -1}}
     of = compiled(disliked, {"op": "item_affinity", "name": "fit", "affinity": "taste", "combine": combine})
-    fold = folded(of, [viewed(1)])
-    expected = {"sum": -1.0, "mean": -0.5, "max": -0.5}[combine]
-    found = fold.candidates(T0 + 5000, ["m_1", "m_3", "nobody"]).floats[:, 0]
-    assert found.tolist() == [expected, 0, 0]
+    fold = folded(of, [viewed(1), viewed(2), viewed(3, item="m_2"), viewed(4, item="m_2")])
+    part = -np.float32(1 / 3)  # of two genres of the first film, and of the only one of the second
+    found = fold.candidates(T0 + 5000, ["m_1", "m_2", "m_3", "nobody"]).floats[:, 0]
+    assert found.tolist() == [2 * part if combine == "sum" else part, part, 0, 0]
 
 
 def test_no_candidates_are_an_empty_array() -> None:
@@ -379,7 +418,16 @@ def test_steps_are_the_same_for_a_profile_and_for_candidates(steps: list[Any], n
 
 @pytest.mark.parametrize(
     ("battery", "expected"),
-    [(80, 80), (-0.5, -0.5), ("80", -1), (True, -1), (None, -1), ([80], -1), (float("nan"), -1), (10**400, -1)],
+    [
+        (80, 80),
+        (-0.5, -0.5),
+        ("80", -1),
+        (True, -1),
+        (None, -1),
+        ([80], -1),
+        (float("nan"), -1),
+        (10**400, float(np.float32(1e15))),
+    ],
 )
 def test_a_number_of_the_context_that_is_none_is_the_default(battery: object, expected: float) -> None:
     of = compiled()

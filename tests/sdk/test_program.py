@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from nearhand.bundle.document import serialize
 from nearhand.errors import ProgramError
 from nearhand.features import FeatureFold, ItemTable, Program, compile_program, read_program
-from nearhand.features.program import View, milliseconds
+from nearhand.features.parts import milliseconds
+from nearhand.features.views import View
 from tests.sdk.any_program import EVENT, ITEMS, JSON_VALUES, OPS, PLAIN, program, programs
 from tests.sdk.malformed_programs import COUNT, ITEM, MALFORMED, MEAN, MISMATCHES, count
 

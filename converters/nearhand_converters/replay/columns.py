@@ -238,8 +238,9 @@ def plain(rows: Rows, name: str, column: Array, *, number: bool) -> Array:
         rows.refuse(_mask(pc.is_inf(column)), name, "is infinite", column)
         return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))  # NaN is nothing, as in pandas
     if pa.types.is_uint64(kind):
-        rows.refuse(_mask(pc.greater(column, 2**63 - 1)), name, "is an integer of more than 64 bits", column)
-        column = pc.if_else(pc.greater(column, 2**63 - 1), 0, column)
+        large = pc.greater(column, pa.scalar(2**63 - 1, pa.uint64()))
+        rows.refuse(_mask(large), name, "is an integer of more than 64 bits", column)
+        column = pc.if_else(large, pa.scalar(None, pa.uint64()), column)
     if pa.types.is_integer(kind):
         return column.cast(pa.int64())
     if pa.types.is_temporal(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
@@ -299,8 +300,13 @@ def scalar_column(rows: Rows, name: str, values: Sequence[Any]) -> Array:
         return pa.array(values, pa.int64())
     if kinds and kinds <= {int, float}:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    texts = (value if value is None or isinstance(value, str) else str(value) for value in values)
-    return pa.array(texts, pa.string(), size=len(values))
+    return pa.array([_scalar_text(value) for value in values], pa.string())
+
+
+def _scalar_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _mask(column: Array) -> Mask:

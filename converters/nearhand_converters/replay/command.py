@@ -15,6 +15,7 @@ from nearhand_converters.console import json_option, progress_bars, reporting_er
 
 if TYPE_CHECKING:
     from nearhand_converters.replay.columns import TimeRule
+    from nearhand_converters.replay.files import Source
 
 # pyarrow is imported by the commands that need it: the others start without it.
 _path = click.Path(path_type=Path)
@@ -147,6 +148,7 @@ def replay_command(
             None if labels is None else open_source(labels),
             () if label_events is None else [each.strip() for each in label_events.split(",")],
         )
+        _keep_inputs(out, source, wanted.source)
         report = replay(
             source,
             adapter,
@@ -164,7 +166,8 @@ def replay_command(
         return
     click.echo(
         f"{parsed.name} {parsed.version}: {report.events:,} events, {report.duplicates:,} of them duplicates; "
-        f"{report.rows:,} labels of {report.users:,} users; {report.seconds:.1f} s"
+        f"{report.rows:,} labels of {report.users:,} users, {report.strangers:,} of them without events; "
+        f"{report.seconds:.1f} s"
     )
     _print_skipped(report.skipped)
     click.echo(f"wrote {out} ({report.rows:,} rows, {len(report.columns)} columns, {out.stat().st_size:,} bytes)")
@@ -185,6 +188,7 @@ def events_command(events: Path, out: Path, as_json: bool, **reading: Any) -> No
         mapping = parse_mapping(reading["mapping"])
         source, adapter = open_events(events, reading["form"], _tracked(reading["track"]), mapped=mapping is not None)
         how = Reading(times=_times(reading), mapping=mapping, profile=reading["profile"])
+        _keep_inputs(out, source)
         skip = reading["skip_malformed"]
         report = convert_events(source, adapter, how, out, skip_malformed=skip, progress=progress)
     if as_json:
@@ -194,6 +198,12 @@ def events_command(events: Path, out: Path, as_json: bool, **reading: Any) -> No
         click.echo(f"{count:>12,} {name}")
     _print_skipped(report.skipped)
     click.echo(f"wrote {out} ({report.events:,} events, {out.stat().st_size:,} bytes)")
+
+
+def _keep_inputs(out: Path, *sources: Source | None) -> None:
+    files = [file.resolve() for source in sources if source is not None for file in source.files]
+    if out.resolve() in files:
+        raise UsageError("is what is read", place=str(out), remedy="write to another file")
 
 
 def _tracked(arguments: tuple[str, ...]) -> dict[str, str]:

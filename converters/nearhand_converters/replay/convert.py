@@ -120,7 +120,7 @@ def _cell(text: Any) -> Any:
 
 def _lines(table: Table) -> Iterator[str]:
     for row in table.to_pylist():
-        content = {name: value for name, value in row.items() if name not in GROUPS}
+        content = {name: value for name, value in row.items() if name not in GROUPS and value is not None}
         content |= {name: {} if row[name] is None else json.loads(row[name]) for name in GROUPS}
         text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         yield text.translate(_LINE_ENDS)

@@ -8,14 +8,16 @@ and ``epoch`` where the file has them; and what is read of ``properties`` and ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from nearhand.features.program import Condition, Context, Program
+from nearhand.features.parts import Condition
+from nearhand.features.program import Program
+from nearhand.features.views import Context
 from nearhand_converters.errors import DataError
 from nearhand_converters.replay.columns import (
     TimeRule,
@@ -134,7 +136,7 @@ def read_events(source: Source, reading: Reading, refusals: Refusals) -> Iterato
         _check_mapping(mapping, reading)
     if source.kind == "jsonl":
         batches: Iterator[Rows] = (
-            event_rows(rows, [_plain_record(record, mapping) for record in records], reading)
+            event_rows(rows, [plain_record(record, mapping) for record in records], reading)
             for rows, records in source.records(refusals)
         )
     elif mapping is None:
@@ -259,8 +261,10 @@ def _check_mapping(mapping: Mapping[str, Mapped], reading: Reading) -> None:
             raise DataError(f"no column is {name!r}", place="--map", remedy=remedy)
 
 
-def _plain_record(record: Mapping[str, Any], mapping: Mapping[str, Mapped] | None) -> dict[str, Any]:
-    """An object of JSON lines with ``properties.NAME`` and ``context.NAME`` put where they belong."""
+def plain_record(
+    record: Mapping[str, Any], mapping: Mapping[str, Mapped] | None, groups: Collection[str] = GROUPS
+) -> dict[str, Any]:
+    """An object of JSON lines whose members ``properties.NAME``, and so of the other groups, are in ``properties``."""
     if mapping is not None:
         fields = {
             name: each.constant if each.column is None else record.get(each.column) for name, each in mapping.items()
@@ -272,7 +276,7 @@ def _plain_record(record: Mapping[str, Any], mapping: Mapping[str, Mapped] | Non
     made: dict[str, Any] = {name: value for name, value in fields.items() if "." not in name}
     for name, value in fields.items():
         group, dot, rest = name.partition(".")
-        if dot and group in GROUPS and isinstance(made.get(group, {}), dict):
+        if dot and group in groups and isinstance(made.get(group, {}), dict):
             made[group] = {**made.get(group, {}), rest: value}
     return made
 

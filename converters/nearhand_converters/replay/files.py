@@ -185,12 +185,10 @@ def _csv_rows(path: Path, wanted: Wanted, refusals: Refusals) -> Iterator[Rows]:
     header = _csv_header(path)
     names = [name for name in header if wanted.names(name)]
     _require(names if names else header, wanted, str(path))
-    malformed: list[int] = []
+    malformed: list[Any] = []
 
-    def refuse(row: Any) -> str:
-        problem = f"{row.actual_columns} columns where the header has {row.expected_columns}"
-        refusals.row(f"{path.name} row {row.number}", problem, "row: has another number of columns than the header")
-        malformed.append(row.number)
+    def note(row: Any) -> str:
+        malformed.append(row)  # what is raised in here gets lost
         return "skip"
 
     with pa.OSFile(str(path)) as raw:
@@ -198,7 +196,7 @@ def _csv_rows(path: Path, wanted: Wanted, refusals: Refusals) -> Iterator[Rows]:
         reader = _opened(
             pa.CompressedInputStream(raw, "gzip") if compressed else raw,
             pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-            pa.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True, invalid_row_handler=refuse),
+            pa.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True, invalid_row_handler=note),
             pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 include_columns=names,
@@ -206,13 +204,23 @@ def _csv_rows(path: Path, wanted: Wanted, refusals: Refusals) -> Iterator[Rows]:
                 strings_can_be_null=True,
             ),
         )
-        first = 2
+        first, refused = 2, 0
         for batch in reader:
+            refused = _refuse_ragged(path, malformed, refused, refusals)
             reach = np.arange(first, first + len(batch) + len(malformed))
-            numbers = reach[~np.isin(reach, malformed)][: len(batch)]
+            numbers = reach[~np.isin(reach, [row.number for row in malformed])][: len(batch)]
             first = int(numbers[-1]) + 1 if len(batch) else first
             columns = dict(zip(names, batch.columns, strict=True))
             yield Rows(columns, numbers, path.name, "row", raw.tell(), refusals, text=True)
+        _refuse_ragged(path, malformed, refused, refusals)
+
+
+def _refuse_ragged(path: Path, malformed: Sequence[Any], refused: int, refusals: Refusals) -> int:
+    """Refuse rows of another number of columns, the first ``refused`` of which were before; how many there are now."""
+    for row in malformed[refused:]:
+        problem = f"{row.actual_columns} columns where the header has {row.expected_columns}"
+        refusals.row(f"{path.name} row {row.number}", problem, "row: has another number of columns than the header")
+    return len(malformed)
 
 
 def _opened(stream: Any, *options: Any) -> Any:

@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nearhand_converters.errors import DataError
-from nearhand_converters.replay.columns import flat, instants, object_column, scalar_column, texts
-from nearhand_converters.replay.events import Reading, offsets, required, values, with_schema
+from nearhand_converters.replay.columns import flat, instants, object_column, objects, scalar_column, texts
+from nearhand_converters.replay.events import Reading, offsets, plain_record, required, values, with_schema
 from nearhand_converters.replay.files import Source, Wanted
 from nearhand_converters.replay.rows import Array, Refusals, Rows, Table
 
 CARRIED = "row."
 _FIELDS = ("user", "timestamp", "utc_offset_minutes", "item_id")
+_GROUPS = ("context", "pushed")
 # A text that these do not match whole is a text; so is one with a leading zero, which is no number but a code.
 _KINDS = {
     "int": "-?(0|[1-9][0-9]{0,17})",
@@ -95,12 +96,9 @@ def label_table(rows: Rows, how: LabelReading) -> Table:
         "item_id": texts(rows, "item_id", columns.get("item_id", pa.nulls(len(rows), pa.string())), required=False),
     }
     made |= values(rows, {name: each for name, each in columns.items() if name.partition(".")[0] == "context"}, reading)
+    made |= _pushed_columns(rows, columns, how)
     for name, column in columns.items():
-        group, dot, rest = name.partition(".")
-        if group == "pushed" and dot:
-            if rest in how.pushed:
-                made[name] = _pushed(rows, name, column, how.pushed[rest])
-        elif name not in _FIELDS and group not in ("context", "pushed"):
+        if name not in _FIELDS and name.partition(".")[0] not in _GROUPS:
             made[CARRIED + name] = _carried(rows, name, column, how)
     table = pa.table(made)
     return table.filter(pa.array(~rows.bad)) if rows.bad.any() else table
@@ -108,26 +106,18 @@ def label_table(rows: Rows, how: LabelReading) -> Table:
 
 def _label_rows(rows: Rows, records: Sequence[Mapping[str, Any]], how: LabelReading) -> Rows:
     """JSON objects, in which ``context`` and ``pushed`` are objects, as columns; carried ones as texts."""
+    records = [plain_record(record, None, _GROUPS) for record in records]
     columns: dict[str, Array] = {
         name: scalar_column(rows, name, [record.get(name) for record in records]) for name in _FIELDS
     }
-    if how.reading.reads("context"):
-        found = [record.get("context") for record in records]
-        columns["context"] = object_column(rows, "context", found, how.reading.keep("context"))
-    for name in how.pushed:
-        found = [_member(record.get("pushed"), name) for record in records]
-        columns[f"pushed.{name}"] = pa.array(
-            (None if each is None else json.dumps(each) for each in found), pa.string()
-        )
+    kept = {"context": how.reading.keep("context"), "pushed": how.pushed.keys()}
+    for group, keep in kept.items():
+        columns[group] = object_column(rows, group, [record.get(group) for record in records], keep)
     for name in dict.fromkeys(name for record in records for name in record):
-        if name not in (*_FIELDS, "context", "pushed"):
+        if name not in columns:
             columns[name] = _json_texts([record.get(name) for record in records], how.kinds[name])
     rows.columns = columns
     return rows
-
-
-def _member(content: Any, name: str) -> Any:
-    return content.get(name) if isinstance(content, dict) else content
 
 
 def _json_texts(values: Sequence[Any], kinds: set[str]) -> Array:
@@ -159,16 +149,22 @@ def _carried(rows: Rows, name: str, column: Array, how: LabelReading) -> Array:
     return column
 
 
-def _pushed(rows: Rows, name: str, column: Array, width: int) -> Array:
-    """Numbers that were pushed, as lists of ``width``: from lists, from numbers, or from JSON texts of either."""
-    found: list[list[float] | None] = []
-    wrong = np.zeros(len(rows), bool)
-    for place, value in enumerate(flat(column).to_pylist()):
-        numbers = _numbers(value)
-        wrong[place] = numbers is not None and len(numbers) != width
-        found.append(None if wrong[place] else numbers)
-    rows.refuse(wrong, name, f"is not {width} finite numbers")
-    return pa.array(found, pa.list_(pa.float64()))
+def _pushed_columns(rows: Rows, columns: Mapping[str, Array], how: LabelReading) -> dict[str, Array]:
+    """``pushed.VIEW`` as lists of its width: from columns of lists, numbers or their JSON texts, or one of objects."""
+    found: dict[str, Sequence[Any]] = {}
+    if "pushed" in columns:
+        objects_of = objects(rows, "pushed", columns["pushed"], how.pushed.keys()).to_pylist()
+        members = [{} if text is None else json.loads(text) for text in objects_of]
+        found = {name: [each.get(name) for each in members] for name in how.pushed}
+    found |= {name: flat(columns[f"pushed.{name}"]).to_pylist() for name in how.pushed if f"pushed.{name}" in columns}
+    made = {}
+    for name, each_row in found.items():
+        width = how.pushed[name]
+        numbers = [_numbers(value) for value in each_row]
+        wrong = np.array([each is not None and len(each) != width for each in numbers], bool)
+        rows.refuse(wrong, f"pushed.{name}", f"is not {width} finite numbers")
+        made[f"pushed.{name}"] = pa.array(numbers, pa.list_(pa.float64()))
+    return made
 
 
 def _numbers(value: Any) -> list[float] | None:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from nearhand.features import ItemTable
 from nearhand_converters.data import read_table
 from nearhand_converters.errors import DataError
+from nearhand_converters.replay.columns import plain
 from nearhand_converters.replay.events import Reading, event_tables
 from nearhand_converters.replay.files import Source, Wanted, open_source
 from nearhand_converters.replay.rows import Refusals, Rows, Table
@@ -39,21 +39,16 @@ def read_ratings(source: Source, reading: Reading, refusals: Refusals) -> Iterat
 
 def _events(rows: Rows) -> Rows:
     columns = rows.columns
-    # What is no number is refused as properties.rating is read.
-    stars = pc.if_else(pc.match_substring_regex(columns["rating"], r"^[0-9]{1,3}(\.[0-9]+)?$"), columns["rating"], None)
-    stars = stars.cast(pa.float64())
-    event = pc.if_else(
-        pc.fill_null(pc.greater_equal(stars, LIKED_FROM), False),
-        "item_liked",
-        pc.if_else(pc.fill_null(pc.less_equal(stars, DISLIKED_TO), False), "item_disliked", "item_viewed"),
-    )
+    stars = plain(rows, "rating", columns["rating"], number=True)
+    rows.refuse(stars.is_null().to_numpy(zero_copy_only=False), "rating", "is missing")
+    kind = pc.if_else(pc.less_equal(stars, DISLIKED_TO), "item_disliked", "item_viewed")
     return rows.replace(
         {
             "user": columns["userId"],
             "timestamp": columns["timestamp"],
-            "event": event,
+            "event": pc.if_else(pc.greater_equal(stars, LIKED_FROM), "item_liked", kind),
             "item_id": pc.binary_join_element_wise("m_", columns["movieId"], ""),
-            "properties.rating": columns["rating"],
+            "properties.rating": stars,
         }
     )
 

@@ -35,6 +35,7 @@ class Profiles:
         labels: in (user, order of the source).
         event_starts, label_starts: int64[users + 1], where each user's rows begin.
         duplicates: how many events were left out, of all users.
+        strangers: how many of the users have no event.
     """
 
     users: Sequence[str]
@@ -43,6 +44,7 @@ class Profiles:
     event_starts: NDArray[np.int64]
     label_starts: NDArray[np.int64]
     duplicates: int
+    strangers: int
 
 
 def order_profiles(
@@ -57,6 +59,7 @@ def order_profiles(
     if labels is None:
         labels = _labels_of(events.filter(_is_one_of(events["event"], label_events)))
     users = sorted(pc.unique(labels["user"]).to_pylist())
+    strangers = len(set(users).difference(pc.unique(events["user"]).to_pylist()))
     # An event of the first epoch that feeds nothing changes nothing; one of a later epoch tells that the epoch began.
     matters = pc.or_(_is_one_of(events["event"], list(program.feeds)), pc.greater(events["epoch"], 0))
     events = events.filter(pc.and_(matters, _is_one_of(events["user"], users)))
@@ -69,6 +72,7 @@ def order_profiles(
         np.searchsorted(_codes(events["user"], users), edges),
         np.searchsorted(_codes(labels["user"], users), edges),
         duplicates,
+        strangers,
     )
 
 

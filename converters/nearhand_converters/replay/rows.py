@@ -75,7 +75,9 @@ class Rows:
 
     def replace(self, columns: Mapping[str, Array]) -> Rows:
         """The same rows with other columns."""
-        return Rows(columns, self.numbers, self.source, self.unit, self.done, self.refusals, self.text)
+        made = Rows(columns, self.numbers, self.source, self.unit, self.done, self.refusals, self.text)
+        made.bad = self.bad
+        return made
 
     def refuse(self, which: Mask, name: str, problem: str, values: Array | None = None, remedy: str = SKIP) -> None:
         """Refuse the rows where ``which`` (bool[n]) is true.

@@ -37,7 +37,8 @@ class ReplayReport:
     """What a replay read and wrote.
 
     Attributes:
-        rows: labels, and so rows of the table; users: those that have labels.
+        rows: labels, and so rows of the table.
+        users: those that have labels; strangers: those of them that have no event.
         events: those that were read, duplicates included.
         duplicates: events whose ``event_id`` their user's log had already.
         skipped: rows that were left out, by reason.
@@ -46,6 +47,7 @@ class ReplayReport:
 
     rows: int = 0
     users: int = 0
+    strangers: int = 0
     events: int = 0
     duplicates: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -138,6 +140,7 @@ def _replayed(
     profiles = order_profiles(events, own_labels, labels.events, program)
     report.duplicates += profiles.duplicates
     report.users += len(profiles.users)
+    report.strangers += profiles.strangers
     carried = [name.removeprefix(CARRIED) for name in profiles.labels.column_names if name.startswith(CARRIED)]
     place = "--labels" if labels.source is None else str(labels.source.files[0])
     check_names(carried, [*KEYS, *(column.name for column in program.columns)], place)

@@ -5,6 +5,7 @@ The distribution ``nearhand-converters[spark]`` has to be installed where the ex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 from nearhand.features import CompiledProgram, ItemTable, Program, compile_program
 from nearhand_converters.errors import DataError
 from nearhand_converters.replay.columns import TimeRule
-from nearhand_converters.replay.events import GROUPS, event_table, reading_of
+from nearhand_converters.replay.events import GROUPS, SCALARS, event_table, reading_of
 from nearhand_converters.replay.files import arrow_columns
 from nearhand_converters.replay.labels import LabelReading, check_names, label_table
 from nearhand_converters.replay.output import KEYS, training_table
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import StructType
 
-_EVENT_FIELDS = ("user", "sequence", "timestamp", "recorded_at", "utc_offset_minutes", "epoch", "event", "item_id")
+_EVENT_FIELDS = tuple(name for name in SCALARS if name != "recommendation_id")
 _LABEL_FIELDS = ("user", "timestamp", "utc_offset_minutes", "item_id")
+_LABEL_GROUPS = ("context", "pushed")
 
 
 def replay(
@@ -52,6 +54,8 @@ def replay(
         time_zone: IANA name; of timestamps without a zone, and of the local hour where ``utc_offset_minutes`` is not
             given. None: UTC for the latter.
 
+    Properties have to be of the types that JSON has: a number that the program reads is no text here. NaN is nothing.
+
     Returns:
         ``user``, ``timestamp`` (ms), ``item_id``, the carried columns, the program's: as ``nearhand replay`` writes.
 
@@ -59,14 +63,11 @@ def replay(
         DataError: a column that is needed is not there. Malformed rows fail the job when it runs.
     """
     replayer = _Replayer(program, items or ItemTable.empty(), time_zone)
-    carried = [
-        name
-        for name in labels.columns
-        if name not in _LABEL_FIELDS and name.partition(".")[0] not in (*GROUPS, "pushed")
-    ]
+    read = (*_LABEL_FIELDS, *_LABEL_GROUPS)
+    carried = [name for name in labels.columns if name not in read and name.partition(".")[0] not in _LABEL_GROUPS]
     check_names(carried, [*KEYS, *(column.name for column in replayer.compiled.columns)], "labels")
-    prepared = _prepared(events, "events", _EVENT_FIELDS, ("user", "timestamp", "event", "sequence"))
-    wanted = _prepared(labels, "labels", _LABEL_FIELDS, ("user", "timestamp"), others=True)
+    prepared = _prepared(events, "events", _EVENT_FIELDS, ("user", "timestamp", "event", "sequence"), GROUPS)
+    wanted = _prepared(labels, "labels", _LABEL_FIELDS, ("user", "timestamp"), _LABEL_GROUPS, carried)
 
     def rows(events: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
         return replayer.rows(events, labels)  # Spark would count a method's self as the group's key
@@ -117,7 +118,12 @@ def _rows(frame: pd.DataFrame, source: str) -> Rows:
 
 
 def _prepared(
-    frame: DataFrame, place: str, fields: tuple[str, ...], needed: tuple[str, ...], *, others: bool = False
+    frame: DataFrame,
+    place: str,
+    fields: Sequence[str],
+    needed: Sequence[str],
+    groups: Sequence[str],
+    carried: Sequence[str] = (),
 ) -> DataFrame:
     """What survives the way through pandas unchanged: times as whole milliseconds, objects as JSON texts."""
     from pyspark.sql import functions as F  # noqa: N812 - its customary name
@@ -133,26 +139,21 @@ def _prepared(
             raise DataError(f"there is no column {name!r}", place=place, remedy="add it; sequence orders equal times")
     if isinstance(types["user"], FloatType | DoubleType):
         raise DataError("is a float", place=f"{place}, column 'user'", remedy="cast it to a whole number or a text")
-    chosen = [column("user").cast("string").alias("user")]
+    chosen = {"user": column("user").cast("string")}
     for name in fields[1:]:
         if name in types:
-            chosen.append(
-                F.unix_millis(column(name)).alias(name) if isinstance(types[name], TimestampType) else column(name)
-            )
-    if "event" in fields and "recorded_at" not in types:
-        chosen.append(chosen[fields.index("timestamp")].alias("recorded_at"))
-    for group in GROUPS:
-        parts = [name for name in types if name.startswith(f"{group}.")]
+            zoned = isinstance(types[name], TimestampType)
+            chosen[name] = F.unix_millis(column(name)) if zoned else column(name)
+    if "event" in fields:
+        chosen.setdefault("recorded_at", chosen["timestamp"])
+    for group in groups:
+        parts = {name.partition(".")[2]: name for name in types if name.startswith(f"{group}.")}
         if parts:
-            struct = F.struct(*(column(name).alias(name.partition(".")[2]) for name in parts))
-            chosen.append(F.to_json(struct).alias(group))
+            chosen[group] = F.to_json(F.struct(*(column(name).alias(part) for part, name in parts.items())))
         elif group in types:
-            text = types[group].typeName() == "string"
-            chosen.append(column(group) if text else F.to_json(column(group)).alias(group))
-    if others:
-        rest = [name for name in types if name not in fields and name.partition(".")[0] not in GROUPS]
-        chosen += [column(name) for name in rest]
-    return frame.select(*chosen)
+            chosen[group] = column(group) if types[group].typeName() == "string" else F.to_json(column(group))
+    chosen |= {name: column(name) for name in carried}
+    return frame.select(*(each.alias(name) for name, each in chosen.items()))
 
 
 def _schema(labels: DataFrame, carried: list[str], program: CompiledProgram) -> StructType:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand.features import program as schema
+from nearhand.features import views as schema
 from nearhand.features.compile import (
     UNITS_MS,
     Frame,

@@ -11,11 +11,12 @@ from math import sqrt
 from typing import Any, Literal, TypeAlias
 
 from nearhand.errors import ProgramError
-from nearhand.features import program as schema
+from nearhand.features import views as schema
 from nearhand.features.arithmetic import decayed
 from nearhand.features.items import Cell, ItemTable
 from nearhand.features.operands import NumberOf, Test, TextsOf, local_hour, number_of, test_of, texts, texts_of, weekday
-from nearhand.features.program import ITEM_VIEWS, MAX_DAYS, Condition, Program, milliseconds
+from nearhand.features.parts import MAX_DAYS, Condition, milliseconds
+from nearhand.features.program import Program
 from nearhand.features.state import (
     DAY_MS,
     Days,
@@ -408,7 +409,7 @@ def compile_weights(
 
 
 def compile_shares(plan: Plan, view: schema.Affinity) -> Callable[[States], Callable[[int], list[float]]]:
-    """The shares of :class:`nearhand.features.program.Affinity`: a function of the states, then of the instant."""
+    """The shares of :class:`nearhand.features.views.Affinity`: a function of the states, then of the instant."""
     vocabulary = plan.program.vocabulary(view.vocabulary)
     weights_of = compile_weights(plan, view)
 
@@ -615,16 +616,24 @@ def _check_column(program: Program, items: ItemTable, place: str, operand: str, 
         known = ", ".join(f"item.{column}" for column in sorted(items.columns))
         remedy = f"use one of {known}" if known else "give the catalogue of the items"
         raise ProgramError(f"{operand!r} is not in the catalogue", place=full, remedy=remedy)
-    cell = next((cell for cell in items.columns[name] if cell is not None), None)
-    if cell is not None and _is_number(cell) != wants_number:
-        kind, wanted = ("a number", "a text") if _is_number(cell) else ("a text", "a number")
-        raise ProgramError(f"{operand!r} is {kind}, not {wanted}", place=full, remedy=f"use a column with {wanted}")
+    wanted, fits = ("a number", _is_number) if wants_number else ("a text", _is_text)
+    odd = next((cell for cell in items.columns[name] if cell is not None and not fits(cell)), None)
+    if odd is not None:
+        raise ProgramError(
+            f"{operand!r} has {str(odd)[:40]!r}, not {wanted}",
+            place=full,
+            remedy=f"use a column with {wanted} per item",
+        )
 
 
 def _is_number(cell: Cell) -> bool:
     return isinstance(cell, int | float)
 
 
+def _is_text(cell: Cell) -> bool:
+    return isinstance(cell, str | tuple | int)
+
+
 def is_item_view(view: Any) -> bool:
     """Whether a view is about a candidate."""
-    return isinstance(view, ITEM_VIEWS)
+    return isinstance(view, schema.ITEM_VIEWS)

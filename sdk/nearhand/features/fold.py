@@ -7,6 +7,7 @@ replays them from a file, and both run what is here.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from nearhand.features.program import Program
 from nearhand.features.state import DAY_MS
 
 STATE_FORMAT = 1
+_LARGEST = float(np.finfo(np.float32).max)
 _TRIM_EVERY = 256
 _SLACK_MS = DAY_MS
 """State is kept this much longer than the windows ask for, so that a clock that is set back a little costs nothing."""
@@ -199,14 +201,15 @@ class FeatureFold:
             pushed: view name → values.
 
         Raises:
-            UsageError: ``as_of`` is before ``earliest``.
+            UsageError: ``as_of`` is before ``earliest``, or pushed values are not as many as their view is wide.
         """
         frame = self._frame(as_of, utc_offset_minutes, context, pushed)
         floats: list[float] = []
         ints: list[int] = []
         for emit in self._emitters:
             emit(frame, floats, ints)
-        return FeatureVector(as_of, np.array(floats, np.float32), np.array(ints, np.int32))
+        numbers = np.array(floats).clip(-_LARGEST, _LARGEST).astype(np.float32)
+        return FeatureVector(as_of, numbers, np.array(ints, np.int32))
 
     def candidates(
         self,
@@ -229,6 +232,8 @@ class FeatureFold:
         for column, emit in self._item_emitters:
             target = floats if column.dtype == "float32" else ints
             values = emit(frame, found)
+            if column.dtype == "float32":
+                values = values.clip(-_LARGEST, _LARGEST)
             if column.width == 1:
                 target[:, column.offset] = values.reshape(-1)
             else:
@@ -246,7 +251,8 @@ class FeatureFold:
             "states": [state.dump() for state in self._states],
             "pending": [_plain(pending.event) for pending in sorted(self._pending)],
         }
-        return json.dumps(content, separators=(",", ":")).encode()
+        data = json.dumps(content, separators=(",", ":")).encode()
+        return hashlib.sha256(data).digest() + data
 
     @classmethod
     def load(cls, program: CompiledProgram, data: bytes) -> FeatureFold:
@@ -258,7 +264,9 @@ class FeatureFold:
         fold = cls(program)
         remedy = "fold the events again"
         try:
-            content = json.loads(data)
+            if hashlib.sha256(data[32:]).digest() != data[:32]:
+                raise ProgramError("is damaged", place="feature state", remedy=remedy)
+            content = json.loads(data[32:])
             if content["fingerprint"] != program.fingerprint:
                 raise ProgramError("is of another program", place="feature state", remedy=remedy)
             fold.visible_from, fold.events = content["visible_from"], content["events"]
@@ -309,6 +317,9 @@ class FeatureFold:
                 place="as_of",
                 remedy=f"read at {self.earliest} or later, or fold the events again",
             )
+        for name, values in (pushed or {}).items():
+            if len(values) != (width := self.program.pushed.get(name, len(values))):
+                raise UsageError(f"{len(values)} values", place=f"pushed[{name!r}]", remedy=f"give {width}")
         self.advance(as_of)
         return Frame(as_of, utc_offset_minutes, context or {}, pushed or {})
 

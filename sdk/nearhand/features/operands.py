@@ -9,9 +9,7 @@ from typing import Any
 
 from nearhand.features.event import FoldedEvent
 from nearhand.features.items import ItemTable
-from nearhand.features.program import Condition
-
-MAX_VALUE = 10.0**15
+from nearhand.features.parts import MAX_VALUE, Condition
 
 NumberOf = Callable[[FoldedEvent], "int | None"]
 TextsOf = Callable[[FoldedEvent], "tuple[str, ...] | None"]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.features.arithmetic import symmetric_log, symmetric_log_array
-from nearhand.features.program import Bucket, Clip, Encode, Log, Normalize, Program, Step
+from nearhand.features.parts import MAX_VALUE, Bucket, Clip, Encode, Log, Normalize, Step
+from nearhand.features.program import Program
 from nearhand.hashing import murmur3_32
 
 Apply: TypeAlias = Callable[[float], float]
@@ -49,7 +50,7 @@ def _apply(step: Step) -> Apply:
             return lambda value: (value - offset) / scale
         case Clip():
             low, high = float(step.low), float(step.high)
-            return lambda value: min(max(value, low), high)
+            return lambda value: min(max(value, low), high) + 0.0  # Python and numpy choose other signs of 0
         case Bucket():
             boundaries = [float(boundary) for boundary in step.boundaries]
             return lambda value: bisect_right(boundaries, value)
@@ -76,7 +77,7 @@ def _apply_to_array(step: Step) -> ApplyArray:
             return lambda values: (values - offset) / scale
         case Clip():
             low, high = float(step.low), float(step.high)
-            return lambda values: np.minimum(np.maximum(values, low), high)
+            return lambda values: np.minimum(np.maximum(values, low), high) + 0.0
         case Bucket():
             boundaries = np.array([float(boundary) for boundary in step.boundaries])
             return lambda values: np.searchsorted(boundaries, values, side="right").astype(np.float64)
@@ -102,7 +103,7 @@ def encoder(encode: Encode, program: Program) -> EncodeText:
 
 
 def bound_number(value: Any) -> float | None:
-    """A number that came from outside as a finite float; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e15:
+    """A number that came from outside as a float within ± 10¹⁵, as operands are; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN
         return None
-    return float(value)
+    return float(min(max(value, -MAX_VALUE), MAX_VALUE))

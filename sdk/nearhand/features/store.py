@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nearhand.clock import Clock
-from nearhand.errors import ProgramError, UsageError
+from nearhand.errors import ProgramError, StorageError, UsageError
 from nearhand.events import EventLog, Reading, RecordedEvent, Scalar, Snapshot
 from nearhand.features.cache import CacheStatus, PushedFeature, PushedFeatures
 from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector
-from nearhand.features.program import milliseconds
+from nearhand.features.parts import milliseconds
 from nearhand.monitoring import Meter
 
 _ABSORBED_MS = 60_000
@@ -110,7 +110,10 @@ class FeatureStore:
         self._rewrites: int | None = None
         self._catch_up()
         if self._fold.pending >= _SNAPSHOT_AFTER:
-            self._save()
+            try:
+                self._save()
+            except StorageError as error:
+                self._meter.degraded("features were not materialized", error)
 
     def vector(self, context: Mapping[str, Scalar] | None = None) -> FeatureVector:
         """The profile's features now, at most the program's time to live old.
@@ -197,6 +200,8 @@ class FeatureStore:
             try:
                 self._catch_up()
                 self._save()
+            except StorageError as error:  # what was recorded is safe, and is folded when it is opened again
+                self._meter.degraded("features were not materialized", error)
             finally:
                 self._pushed.close()
 
