@@ -20,6 +20,7 @@ settings.load_profile("nearhand")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "degrades: the test is about what the SDK gives when it swallows an error")
+    config.addinivalue_line("markers", "torture: takes minutes, and runs only with -m torture")
 
 
 @pytest.fixture(autouse=True)

@@ -370,7 +370,7 @@ def replay_with(
 
 def test_the_bytes_do_not_depend_on_how_much_memory_there_is(tmp_path: Path, log: tuple[Path, Path]) -> None:
     roomy, report, told = replay_with(tmp_path, log, 1_000_000)
-    assert (report.rows, report.events, report.users) == (500, 2000, 45)
+    assert (report.rows, report.events, report.users, report.strangers) == (500, 2000, 45, 5)
     assert report.duplicates > 100
     for stage in ("read events", "read labels", "replay"):
         done = [(at, total) for name, at, total in told if name == stage]
@@ -379,7 +379,8 @@ def test_the_bytes_do_not_depend_on_how_much_memory_there_is(tmp_path: Path, log
     for memory_rows in (1200, 400):
         tight, counted, _ = replay_with(tmp_path, log, memory_rows)
         assert tight == roomy
-        assert (counted.rows, counted.duplicates, counted.users) == (500, report.duplicates, 45)
+        assert (counted.rows, counted.duplicates) == (500, report.duplicates)
+        assert (counted.users, counted.strangers) == (45, 5)
 
 
 def test_no_more_rows_than_stated_are_in_memory(
@@ -456,6 +457,7 @@ def test_the_summary(tmp_path: Path) -> None:
         "program": {"name": "small", "version": "1.2.0", "digest": compiled().program.digest},
         "rows": 1,
         "users": 1,
+        "strangers": 0,
         "events": 1,
         "duplicates": 0,
         "skipped": {"user: is missing": 1},
@@ -475,6 +477,11 @@ def test_the_summary(tmp_path: Path) -> None:
         ({"program": "labels.jsonl"}, "labels.jsonl", ""),
         ({"labels": "empty.jsonl"}, "empty.jsonl", "at least one row"),
         ({"labels": None, "label_events": "item_saved"}, "--label-events", "types that are in the events"),
+        (
+            {"labels": None, "label_events": "item_viewed", "events": "e.parquet", "out": "e.parquet"},
+            "e.parquet",
+            "another",
+        ),
         ({"time_zone": "Mars/Olympus"}, "--time-zone", "Europe/Berlin"),
         ({"map": "user"}, "--map", "FIELD=COLUMN"),
         ({"map": "user=a,user=b"}, "--map", "once"),
@@ -488,6 +495,7 @@ def test_what_is_refused(tmp_path: Path, change: Mapping[str, str | None], place
     write(tmp_path / "events.jsonl", [event("u", 0)])
     write(tmp_path / "labels.jsonl", [{"user": "u", "timestamp": START}])
     (tmp_path / "empty.jsonl").write_text("\n")
+    write(tmp_path / "e.parquet", [event("u", 0)])
     program_file(tmp_path)
     chosen: dict[str, str | None] = {
         "events": "events.jsonl",

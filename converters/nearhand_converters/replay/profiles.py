@@ -61,7 +61,7 @@ def order_profiles(
     users = sorted(pc.unique(labels["user"]).to_pylist())
     strangers = len(set(users).difference(pc.unique(events["user"]).to_pylist()))
     # An event of the first epoch that feeds nothing changes nothing; one of a later epoch tells that the epoch began.
-    matters = pc.or_(_is_one_of(events["event"], list(program.feeds)), pc.greater(events["epoch"], 0))
+    matters = _is_one_of(events["event"], list(program.feeds))
     events = events.filter(pc.and_(matters, _is_one_of(events["user"], users)))
     labels = labels.take(pa.array(np.argsort(_codes(labels["user"], users), kind="stable")))
     edges = np.arange(len(users) + 1)

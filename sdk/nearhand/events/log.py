@@ -314,7 +314,7 @@ class EventLog:
             return self._database.write(lambda connection: save_snapshot(connection, fingerprint, snapshot))
 
     def generation(self) -> int:
-        """A number that grows when this object changes which events there are, or opens another file. No disk."""
+        """A number that grows when this object changes the events, or has noticed that others did. Asks no disk."""
         return self._generation + self._database.openings
 
     def changed_elsewhere(self) -> bool:
@@ -327,7 +327,9 @@ class EventLog:
         with self._lock:
             self._database.follow()
             before, self._seen = self._seen, self._database.use(self._version)
-            return self._seen != before
+            changed = self._seen != before
+            self._generation += changed  # for whoever asks later than the one who is told now
+            return changed
 
     @property
     def quarantined(self) -> tuple[str, ...]:

@@ -1,0 +1,19 @@
+"""A disk that is really full, and one that is really read-only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.needs import ROOT, own_mounts
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("what", ["the_disk_fills_up", "the_disk_is_full", "the_disk_is_read_only"])
+def test_no_crash_and_nothing_acknowledged_is_lost(tmp_path: Path, what: str, durability: str) -> None:
+    command = [*own_mounts(), sys.executable, "-m", "tests.faults.disk_child", what, str(tmp_path), durability]
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert child.returncode == 0, child.stderr
