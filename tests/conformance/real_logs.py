@@ -102,7 +102,8 @@ def shop_log(path: Path) -> RealLog:
     database = duckdb.connect()
     database.execute(f"create table lines as select row_number() over () as row, * from '{path}'")
     database.execute(
-        """create table items as select StockCode as item_id, nullif(median(UnitPrice)::decimal(18, 3), 0) as usual,
+        """create table items as select StockCode as item_id,
+            if(count(*) > 2, median(UnitPrice)::decimal(18, 3), null) as usual,
             list_sort(list_distinct(flatten(list(distinct string_split(trim(Description), ' '))))) as texts
         from lines where CustomerID is not null group by StockCode order by StockCode"""
     )

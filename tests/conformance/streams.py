@@ -16,15 +16,14 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from nearhand.events import RESET
+from nearhand.events import RESET, RecordedEvent
 from nearhand.features import ReplayEvent
+from tests.conformance.compute_features import ABSORBED_MS
 from tests.conformance.programs import EVENTS, PUSHED
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 LATEST = 5
 """An eviction takes the time from so many of the latest recordings; the log's own number is 100."""
-ABSORBED = MINUTE
-"""A clock that was set back by no more than this is not followed."""
 
 #: A week before summer time ends in Europe, one before it begins there, and a new year.
 STARTS = tuple(
@@ -197,7 +196,7 @@ def offset_minutes(zone: str, at_ms: int) -> int:
     return int(offset.total_seconds()) // 60
 
 
-def visible_from(event: ReplayEvent) -> int:
+def visible_from(event: ReplayEvent | RecordedEvent) -> int:
     """The first instant at which the event counts: it has been recorded before, and it has happened."""
     return max(event.recorded_at + 1, event.timestamp)
 
@@ -310,7 +309,7 @@ class _Writer:
 
     def read(self, action: Read) -> None:
         as_of = self.now + 1
-        if as_of < self.seen_until - ABSORBED:  # the clock was set back: the device begins again
+        if as_of < self.seen_until - ABSORBED_MS:  # the clock was set back: the device begins again
             self.seen_until = self.evicted_until
         known = self.known()
         newest = max((event.epoch for event in known), default=0)

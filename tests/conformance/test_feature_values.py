@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nearhand.features import FeatureFold, ItemTable, compile_program, program, read_program
+from nearhand.features import FeatureFold, ItemTable, compile_program, read_program, views
 from tests.conformance import films_cases, shop_cases
 from tests.conformance.films_cases import FILMS
 from tests.conformance.oracles import DAY, Case, RealLog, halved_weights, murmur3
@@ -146,7 +146,7 @@ def test_hash_is_murmur3(text: str, seed: int, expected: int) -> None:
 
 
 def test_both_logs_have_a_case_for_every_operator() -> None:
-    every = {op for view in get_args(program.View) for op in operators(view)}
+    every = {op for view in get_args(views.View) for op in operators(view)}
     for cases in (FILMS, SHOP):
         assert {case.view["op"] for case in cases} == every
 

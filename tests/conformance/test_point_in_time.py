@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearhand.features import FeatureVector, Label, ReplayEvent, compile_program, read_program, replay_profile
-from tests.conformance.programs import CANDIDATES, EVERYTHING, ITEMS, PUSHED, compiled
+from tests.conformance.programs import CANDIDATES, ITEMS, PUSHED, compiled, document, everything
 from tests.conformance.streams import DAY, HOUR, Action, streams, written
 
-EVERY_VIEW = compile_program(read_program(EVERYTHING, place="everything.json"), ITEMS)
+EVERY_VIEW = compile_program(read_program(document("everything", everything()), place="everything.json"), ITEMS)
 NOON = int(datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()) * 1000
 
 

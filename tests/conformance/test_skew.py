@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import example, given, settings
 
 from nearhand.features import CompiledProgram, FeatureFold, Label, ReplayEvent, fold, replay_profile
 from tests.conformance.compute_features import Device, candidates_of, reading
-from tests.conformance.programs import CANDIDATES, PROGRAMS, compiled
+from tests.conformance.programs import CANDIDATES, ITEMS, OPERATORS, PROGRAMS, compiled, document
 from tests.conformance.streams import Action, Era, Reading, Tape, long_session, streams, visible_from, written
+from tests.environments import Environment, environments
 
 STREAMS = int(os.environ.get("NEARHAND_STREAMS", "200"))
 """How many streams each operator is tried with."""
@@ -113,3 +117,49 @@ REPLAYS = {
     "in order": in_order,
     "in any order": in_any_order,
 }
+
+
+# On every machine
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The arguments of compute_features.py: every program, in two versions, and 40 tapes."""
+    tapes = [written(*long_session()).steps]
+
+    @settings(max_examples=39)
+    @given(streams)
+    def collect(stream: tuple[int, Sequence[Action]]) -> None:
+        tapes.append(written(*stream).steps)
+
+    collect()
+    programs = {
+        name: [document(name, views).decode(), document(name, views, "2.0.0").decode()]
+        for name, views in OPERATORS.items()
+    }
+    content = {"programs": programs, "item_ids": ITEMS.item_ids, "columns": ITEMS.columns, "candidates": CANDIDATES}
+    folder = tmp_path_factory.mktemp("tapes")
+    (folder / "programs.json").write_text(json.dumps(content))
+    (folder / "tapes.json").write_text(json.dumps(tapes))
+    return folder / "programs.json", folder / "tapes.json"
+
+
+@pytest.fixture(scope="module")
+def native_digests(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What this machine reads."""
+    return compute(environments()["native"], inputs, tmp_path_factory.mktemp("native"))
+
+
+def compute(environment: Environment, inputs: tuple[Path, Path], folder: Path) -> dict[str, str]:
+    """Run compute_features.py on a machine: program → digest of all readings."""
+    output = folder / "digests.json"
+    environment.run(Path(__file__).with_name("compute_features.py"), inputs, output)
+    digests: dict[str, str] = json.loads(output.read_text())
+    return digests
+
+
+def test_every_machine_reads_the_same(
+    environment: Environment, inputs: tuple[Path, Path], native_digests: dict[str, str], tmp_path: Path
+) -> None:
+    assert native_digests.keys() == PROGRAMS.keys()
+    assert compute(environment, inputs, tmp_path) == native_digests

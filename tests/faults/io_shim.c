@@ -1,8 +1,8 @@
 /* A disk that fails on demand, for the process that preloads this library (LD_PRELOAD). Driven by io_faults.py.
 
-   Every call of libc that changes a file or a folder in the folder of io_watch() and below is counted. io_arm() says which of
-   them fail, and how: with an errno, after a part was written, by the death of the process, or by a power failure, at
-   which everything that was not synced is lost. What SQLite does to the memory map of its -shm file is not seen, and
+   Every call of libc by which SQLite or Python changes what is in the folder of io_watch() is counted. io_arm() says
+   which of them fail, and how: with an errno, after a part was written, by the death of the process, or by a power
+   failure, at which what was not synced is lost. What SQLite does to the memory map of its -shm file is not seen, and
    need not be: that file is made anew from the others. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 enum { FAIL, TEAR, SHORT, KILL, POWER }; /* as in io_faults.py */
@@ -199,7 +198,7 @@ static int fails(const char *call, const char *path) {
     int partly = calls + 1 >= first && calls + 1 <= last && how != FAIL; \
     if (partly) length /= 2;                                            \
     if (partly && how != SHORT) {                                       \
-        will_change(WRITTEN, fd, path, offset, length);                          \
+        will_change(WRITTEN, fd, path, offset, length);                 \
         (void)!real;                                                    \
         fails("write", path);                                           \
     } else if (!fails("write", path) || how == SHORT) {                 \
@@ -207,7 +206,7 @@ static int fails(const char *call, const char *path) {
             how = FAIL, first = calls + 1;                              \
             if (last < first) last = first;                             \
         }                                                               \
-        will_change(WRITTEN, fd, path, offset, length);                          \
+        will_change(WRITTEN, fd, path, offset, length);                 \
         written = real;                                                 \
     }                                                                   \
     pthread_mutex_unlock(&lock);                                        \
@@ -248,7 +247,8 @@ TRUNCATE(ftruncate64, off64_t)
 #define ALLOCATE(name, type)                                            \
     int name(int fd, type offset, type length) { /* returns the error, and leaves errno alone */ \
         char path[PATH_MAX];                                            \
-        int failed = FAULTY(#name, is_watched_fd(fd, path), path, will_change(WRITTEN, fd, path, offset, length), 0, ); \
+        int watch = is_watched_fd(fd, path);                            \
+        int failed = FAULTY(#name, watch, path, will_change(WRITTEN, fd, path, offset, length), 0, ); \
         return failed ? error_number : REAL(name)(fd, offset, length);  \
     }
 ALLOCATE(posix_fallocate, off_t)

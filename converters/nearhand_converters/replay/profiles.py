@@ -61,7 +61,7 @@ def order_profiles(
     users = sorted(pc.unique(labels["user"]).to_pylist())
     strangers = len(set(users).difference(pc.unique(events["user"]).to_pylist()))
     # An event of the first epoch that feeds nothing changes nothing; one of a later epoch tells that the epoch began.
-    matters = _is_one_of(events["event"], list(program.feeds))
+    matters = pc.or_(_is_one_of(events["event"], list(program.feeds)), pc.greater(events["epoch"], 0))
     events = events.filter(pc.and_(matters, _is_one_of(events["user"], users)))
     labels = labels.take(pa.array(np.argsort(_codes(labels["user"], users), kind="stable")))
     edges = np.arange(len(users) + 1)
@@ -165,7 +165,7 @@ def _in_order(events: Table) -> tuple[Table, int]:
     if not _ascends(codes, sequence):
         order = np.lexsort((sequence, codes))
         events, codes = events.take(pa.array(order)), codes[order]
-    kept = _first_of_each(codes, events)
+    kept = _first_of_each(codes * 0, events)
     duplicates = len(events) - int(np.count_nonzero(kept))
     if duplicates:
         events, codes = events.filter(pa.array(kept)), codes[kept]

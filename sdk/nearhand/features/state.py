@@ -249,7 +249,8 @@ class TextStamps:
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
         timestamp = event.timestamp
         for text in value:
-            if timestamp > self.latest.get(text, -1):
+            latest = self.latest.get(text)
+            if latest is None or timestamp > latest:
                 self.latest[text] = timestamp
 
     def trim(self, as_of: int) -> None:

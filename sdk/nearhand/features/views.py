@@ -1,4 +1,7 @@
-"""The views: one dataclass for each operator, told apart by ``op``. They are the schema of what a program may say."""
+"""The views: one dataclass for each operator, told apart by ``op``. They are the schema of what a program may say.
+
+An event is in a window at T if it is less than the window old: T − window < timestamp ≤ T.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ class Count:
 class Aggregate:
     """A statistic of a number over the window's events (none: ever).
 
-    Values are clipped to ± 10¹⁵ and rounded to ``decimals`` places; sums are exact from there on. ``std`` is that of
+    Values are clipped to ± 10¹⁵ and rounded to ``decimals`` places, ties to even; sums are exact from there on. ``std`` is that of
     the population.
 
     Attributes:
@@ -119,7 +122,10 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Decay:
-    """Σ value · 2^(−age / half_life); an event older than 32 half-lives counts 0.
+    """Σ value · 2^(−age / half_life), each part to 2⁻³² of itself.
+
+    Half-lives are counted from 1970: an event counts 0 once more than 32 of them have begun since its own began, that
+    is at an age between 32 and 33 half-lives.
 
     Attributes:
         value: the number that each event adds; None: 1.
@@ -183,7 +189,8 @@ class Recency:
 
 @dataclass(frozen=True)
 class Streak:
-    """How many local days in a row had such an event, up to today or yesterday; at most 3,650.
+    """How many local days in a row had such an event, up to today or yesterday (or tomorrow, after a
+    journey west); at most 3,650.
 
     An event's day is that of its own time zone, so a journey breaks no streak.
     """
@@ -202,7 +209,9 @@ class Streak:
 
 @dataclass(frozen=True)
 class LastN:
-    """The texts of the last ``n`` events, the latest first, as int32[n] filled up with 0, and a mask float32[n].
+    """The last ``n`` texts of events, the latest first, as int32[n] filled up with 0, and a mask float32[n].
+
+    Of one event's texts the last that it lists is the latest.
 
     Attributes:
         distinct: each text once, by its latest event.
@@ -229,7 +238,8 @@ class Affinity:
     """A profile's weight for each text of a vocabulary, as a share of all their magnitudes: float32[len(vocabulary)].
 
     A text's weight is the sum of its events' weights: in the window, decayed by the half-life, or over the whole
-    history. Texts outside the vocabulary do not count. Without events all shares are 0.
+    history. Half-lives count as in :class:`Decay`. Texts outside the vocabulary do not count. Without events all
+    shares are 0.
 
     Attributes:
         weights: event type → weight; 1 where it is not given. Negative for dislikes.
@@ -285,7 +295,8 @@ class TopN:
 class Session:
     """Of the session that is going on: events with at most ``gap`` between one and the next.
 
-    Without an event in the last ``gap`` no session is going on, and all but ``index`` are 0.
+    Without an event in the last ``gap``, an event exactly ``gap`` ago included, no session is going on, and all but
+    ``index`` are 0. What is older than the window is not seen: a longer session begins at the window's first event.
 
     Attributes:
         measure: ``length``: seconds from its first to its latest event; ``depth``: its number of events; ``dwell``:
@@ -329,7 +340,7 @@ class LocalTime:
 
 @dataclass(frozen=True)
 class Context:
-    """A value that comes with the request: a text if ``encode`` is given, else a number."""
+    """A value that comes with the request: a text if ``encode`` is given (of a list its first), else a number."""
 
     op: Literal["context"]
     name: str
@@ -400,7 +411,8 @@ class Item:
 
 @dataclass(frozen=True)
 class ItemAffinity:
-    """The profile's affinity for the candidate's texts: the sum, mean or maximum of their shares; 0 without one.
+    """The profile's affinity for the candidate: the sum, mean or maximum of the shares of those of its texts that the
+    vocabulary has; 0 without one.
 
     Attributes:
         affinity: the name of an ``affinity`` view of a column of the catalogue.

@@ -1,0 +1,216 @@
+"""No skew at the door: what a device serves from its database is what a replay of its events gives, bit for bit."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+from hypothesis import given, settings
+
+from nearhand.events import RESET, Caps, Event, EventLog, RecordedEvent, caps
+from nearhand.features import CompiledProgram, FeatureVector, Label, compile_program, fold, read_program, replay_profile
+from nearhand.features.cache import PushedFeature, PushedFeatures
+from nearhand.features.store import FeatureStore, ProgramCheckpointer
+from nearhand.monitoring import Meter
+from nearhand.testing import ManualClock
+from tests.conformance.programs import CANDIDATES, ITEMS, PUSHED, document, everything
+from tests.conformance.streams import (
+    DAY,
+    HOUR,
+    LATEST,
+    MINUTE,
+    SECOND,
+    Action,
+    Evict,
+    Forget,
+    Jump,
+    Read,
+    Record,
+    Reset,
+    Restart,
+    Travel,
+    Update,
+    offset_minutes,
+    streams,
+    visible_from,
+)
+
+STREAMS = max(100, int(os.environ.get("NEARHAND_STREAMS", "200")) // 2)
+CAPS = Caps(max_bytes=4000, max_age_ms=20 * DAY)
+"""Room for about 15 events."""
+
+PROGRAMS = [
+    compile_program(read_program(document("everything", everything(), version), place="everything.json"), ITEMS)
+    for version in ("1.0.0", "2.0.0")
+]
+
+
+@settings(max_examples=STREAMS)
+@given(streams)
+def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Action]]) -> None:
+    """Two apps with one profile, real SQLite, real eviction; every operator in one program."""
+    start, actions = stream
+    with (
+        TemporaryDirectory() as folder,
+        mock.patch.object(caps, "LATEST", LATEST),
+        mock.patch.object(fold, "_TRIM_EVERY", 3),
+        Device(Path(folder), start) as device,
+    ):
+        for action in [*actions, Read(0), Read(0)]:
+            device.play(action)
+
+
+class App:
+    """A process that has the profile open."""
+
+    def __init__(self, folder: Path, clock: ManualClock, program: CompiledProgram) -> None:
+        meter = Meter(clock)
+        checkpointer = ProgramCheckpointer(program)
+        self.log = EventLog(
+            folder / "events.db", clock=clock, durability="process", caps=CAPS, checkpointer=checkpointer
+        )
+        self.pushed = PushedFeatures(folder / "pushed.db", clock=clock, meter=meter, budget_bytes=10_000)
+        self.store = FeatureStore(program, self.log, self.pushed, clock=clock, meter=meter)
+        self.situations: dict[int, Situation] = {}
+
+    def close(self, *, properly: bool) -> None:
+        if properly:
+            self.store.close()
+        self.pushed.close()
+        self.log.close()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """For what a vector was computed; it may be served again for a while."""
+
+    vector: FeatureVector
+    offset: int
+    pushed: dict[str, tuple[float, ...]]
+
+
+class Device:
+    """A folder that two apps have open in turn, and what a witness knows who reads nothing but the log.
+
+    Attributes:
+        known: sequence → event, of all that counts: what is in the log, and what it let go under the same program.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        self.folder = folder
+        self.zone = "UTC"
+        self.clock = ManualClock(start, utc_offset_minutes=lambda at_ms: offset_minutes(self.zone, at_ms))
+        self.program = 0
+        self.apps = [self.open(), self.open()]
+        self.turn = 0
+        self.records = 0
+        self.known: dict[int, RecordedEvent] = {}
+        self.pushed: PushedFeature | None = None
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for app in self.apps:
+            app.close(properly=False)
+
+    def open(self) -> App:
+        return App(self.folder, self.clock, PROGRAMS[self.program])
+
+    def play(self, action: Action) -> None:
+        self.turn = 1 - self.turn
+        app = self.apps[self.turn]
+        match action:
+            case Record():
+                self.clock.advance(action.gap)
+                self.note(app.log.append(self.event(action)))
+            case Read():
+                self.clock.advance(action.gap)
+                self.read(app, action)
+            case Jump():
+                self.read(app, Read(0))
+                self.clock.jump_to(max(0, self.clock.now_ms() + action.by))
+                self.clock.advance(MINUTE)  # for so long a vector may be served again
+                self.read(app, Read(0))
+            case Travel():
+                self.zone = action.zone
+            case Reset():
+                self.note(app.log.reset())
+            case Forget():
+                found = [event for event in app.log.since(0) if event.event != RESET]
+                if found:
+                    event = found[action.which % len(found)]
+                    assert app.log.forget(event.event_id)
+                    del self.known[event.sequence]
+            case Evict():
+                app.log.enforce_caps()
+            case Restart():
+                app.close(properly=action.how == "closed")
+                self.apps[self.turn] = self.open()
+            case Update():
+                self.update()
+
+    def event(self, action: Record) -> Event:
+        """The event of a stream as far as it is a valid one."""
+        number = self.records if action.again is None else action.again % (self.records + 1)
+        self.records += 1
+        timestamp: int | None = max(0, self.clock.now_ms() + action.shift) if action.shift else None
+        if action.like is not None and self.known:
+            timestamp = list(self.known.values())[action.like % len(self.known)].timestamp
+        value = None if isinstance(action.value, float) and math.isnan(action.value) else action.value
+        value = 2**63 - 1 if value == 10**20 else value
+        return Event(
+            action.event,
+            item_id=action.item_id or "unknown",
+            timestamp=timestamp,
+            context={} if action.battery is None else {"battery": action.battery},
+            properties={"value": value, "tags": action.tags, "deep": {"value": value}, "query": "q"},
+            event_id=f"e{number}",
+        )
+
+    def note(self, event: RecordedEvent) -> None:
+        self.known[event.sequence] = event
+
+    def update(self) -> None:
+        """Both apps get the other program, which knows nothing of what was evicted."""
+        for app in self.apps:
+            app.close(properly=True)
+        self.program = 1 - self.program
+        self.apps = [self.open(), self.open()]
+        self.known = {event.sequence: event for event in self.apps[0].log.since(0)}
+
+    def check_instant(self, as_of: int, now: int) -> None:
+        """It is now; or, where the clock was set back, when something that cannot be undone was seen."""
+        assert as_of >= now + 1
+        assert as_of in {now + 1, *map(visible_from, self.known.values())}
+        newest = max((event.epoch for event in self.known.values()), default=0)
+        resets = [visible_from(event) for event in self.known.values() if event.epoch == newest > 0]
+        assert not resets or as_of >= min(resets), "a reset holds at once"
+
+    def read(self, app: App, action: Read) -> None:
+        """Compare what is served with a replay."""
+        self.clock.advance(SECOND)  # so long it may take until an app notices what the other one did
+        if action.pushed:
+            self.pushed = app.store.push(PUSHED, action.pushed[PUSHED], ttl_seconds=2 * HOUR // SECOND, source="test")
+        vector, found = app.store.candidates(CANDIDATES, action.context)
+        now = self.clock.now_ms()
+        situation = app.situations.get(id(vector))
+        if situation is None:
+            self.check_instant(vector.as_of, now)
+            live = self.pushed is not None and self.pushed.is_live(now)
+            pushed = {PUSHED: self.pushed.values} if live else {}
+            situation = Situation(vector, self.clock.utc_offset_minutes(vector.as_of), pushed)
+            app.situations[id(vector)] = situation
+        labels = [
+            Label(vector.as_of, situation.offset, item_id, action.context, situation.pushed) for item_id in CANDIDATES
+        ]
+        with mock.patch.object(fold, "_TRIM_EVERY", 10**9):
+            rows = replay_profile(PROGRAMS[self.program], self.known.values(), labels)
+        for row, floats, ints in zip(rows, found.floats, found.ints, strict=True):
+            assert row.floats.tobytes() == vector.floats.tobytes() + floats.tobytes()
+            assert row.ints.tobytes() == vector.ints.tobytes() + ints.tobytes()
