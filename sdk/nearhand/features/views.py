@@ -56,8 +56,8 @@ class Count:
 class Aggregate:
     """A statistic of a number over the window's events (none: ever).
 
-    Values are clipped to ± 10¹⁵ and rounded to ``decimals`` places, ties to even; sums are exact from there on. ``std`` is that of
-    the population.
+    Values are clipped to ± 10¹⁵ and rounded to ``decimals`` places, ties to even; sums are exact from there on.
+    ``std`` is that of the population.
 
     Attributes:
         default: for a window without a value; a sum is then 0.
@@ -295,8 +295,8 @@ class TopN:
 class Session:
     """Of the session that is going on: events with at most ``gap`` between one and the next.
 
-    Without an event in the last ``gap``, an event exactly ``gap`` ago included, no session is going on, and all but
-    ``index`` are 0. What is older than the window is not seen: a longer session begins at the window's first event.
+    Without an event in the last ``gap`` (one exactly ``gap`` ago will do) no session is going on, and all but ``index``
+    are 0. What is older than the window is not seen: a longer session begins at the window's first event.
 
     Attributes:
         measure: ``length``: seconds from its first to its latest event; ``depth``: its number of events; ``dwell``:
