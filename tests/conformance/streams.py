@@ -39,7 +39,21 @@ _JUMPS = (-50 * DAY, -3 * DAY, -HOUR, -HOUR, -MINUTE - 1, -MINUTE, -1, HOUR, 60 
 _TYPES = (*EVENTS, *EVENTS, "search")
 _ITEM_IDS = ("a", "a", "b", "b", "c", "d", "e", "unknown", None)
 _VALUES = (0, 1, 2, 41, 41.5, 0.1, 3.0005, -7, 1e15, 10**20, -1e300, float("nan"), True, "41", None, [1])
-_TAGS = ("x", "y", "z", "other", 7, "", None, False, ["x", "y"], ["z", "z", 7, None], ["y", ["x"]], [], 1.5)
+_TAGS: tuple[Any, ...] = (
+    "x",
+    "y",
+    "z",
+    "other",
+    7,
+    "",
+    None,
+    False,
+    ["x", "y"],
+    ["z", "z", 7, None],
+    ["y", ["x"]],
+    [],
+    1.5,
+)
 _BATTERIES = (0.0, 0.5, 1, "full", None)
 _CONTEXTS: tuple[dict[str, Any], ...] = ({}, {"battery": 0.7, "device": "phone"}, {"battery": "low", "device": 7})
 _PUSHES: tuple[dict[str, list[float]], ...] = ({}, {PUSHED: [0.1, -2.5]})
@@ -96,9 +110,9 @@ class Forget(NamedTuple):
 
 
 class Evict(NamedTuple):
-    """The log's caps take the oldest ``count`` events, and those recorded more than ``age`` ms before the latest."""
+    """The log's caps take the ``oldest`` events, so many, and those recorded more than ``age`` ms before the latest."""
 
-    count: int
+    oldest: int
     age: int
 
 
@@ -124,6 +138,8 @@ _records = st.builds(
     tags=st.sampled_from(_TAGS),
     battery=st.sampled_from(_BATTERIES),
     shift=st.sampled_from(_SHIFTS),
+    like=st.none(),
+    again=st.none(),
 )
 _odd_records = st.builds(Record._replace, _records, like=st.none() | _number, again=st.none() | _number)
 _reads = st.builds(Read, st.sampled_from(_GAPS), st.sampled_from(_CONTEXTS), st.sampled_from(_PUSHES))
@@ -294,8 +310,8 @@ class _Writer:
         if not stored:
             return
         reference = min(event.recorded_at for event in stored[-LATEST:])
-        going = stored[: action.count]
-        going += [event for event in stored[action.count :] if event.recorded_at < reference - action.age]
+        going = stored[: action.oldest]
+        going += [event for event in stored[action.oldest :] if event.recorded_at < reference - action.age]
         self.evicted += going
         for event in going:
             del self.log[event.sequence]

@@ -98,7 +98,8 @@ class Device:
     """A folder that two apps have open in turn, and what a witness knows who reads nothing but the log.
 
     Attributes:
-        known: sequence → event, of all that counts: what is in the log, and what it let go under the same program.
+        known: sequence → event, of all that counts: what is in the log, and what it let go.
+        evicted: for each program, what its checkpoint has of them; none if more was evicted under the other program.
     """
 
     def __init__(self, folder: Path, start: int) -> None:
@@ -110,6 +111,7 @@ class Device:
         self.turn = 0
         self.records = 0
         self.known: dict[int, RecordedEvent] = {}
+        self.evicted: list[dict[int, RecordedEvent]] = [{}, {}]
         self.pushed: PushedFeature | None = None
 
     def __enter__(self) -> Device:
@@ -177,12 +179,18 @@ class Device:
         self.known[event.sequence] = event
 
     def update(self) -> None:
-        """Both apps get the other program, which knows nothing of what was evicted."""
+        """Both apps get the other program, whose state begins with what the log holds."""
         for app in self.apps:
             app.close(properly=True)
+        with self.open().log as log:
+            stored = {event.sequence: event for event in log.since(0)}
+        evicted = {sequence: event for sequence, event in self.known.items() if sequence not in stored}
+        if evicted != self.evicted[self.program]:
+            self.evicted = [{}, {}]
+            self.evicted[self.program] = evicted
         self.program = 1 - self.program
+        self.known = {**self.evicted[self.program], **stored}
         self.apps = [self.open(), self.open()]
-        self.known = {event.sequence: event for event in self.apps[0].log.since(0)}
 
     def check_instant(self, as_of: int, now: int) -> None:
         """It is now; or, where the clock was set back, when something that cannot be undone was seen."""
@@ -199,11 +207,10 @@ class Device:
             self.pushed = app.store.push(PUSHED, action.pushed[PUSHED], ttl_seconds=2 * HOUR // SECOND, source="test")
         vector, found = app.store.candidates(CANDIDATES, action.context)
         now = self.clock.now_ms()
-        situation = app.situations.get(id(vector))
+        situation = app.situations.get(id(vector))  # which keeps the vector, so that no other one has its id
         if situation is None:
             self.check_instant(vector.as_of, now)
-            live = self.pushed is not None and self.pushed.is_live(now)
-            pushed = {PUSHED: self.pushed.values} if live else {}
+            pushed = {PUSHED: self.pushed.values} if self.pushed and self.pushed.is_live(now) else {}
             situation = Situation(vector, self.clock.utc_offset_minutes(vector.as_of), pushed)
             app.situations[id(vector)] = situation
         labels = [

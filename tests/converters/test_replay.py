@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -212,14 +214,17 @@ def test_a_repeated_event_id_is_counted_and_the_first_by_sequence_stays(tmp_path
     assert pq.read_table(out)["last"].to_pylist() == [[2, 0, 0], [4, 4, 4]], "an event without an id is no duplicate"
 
 
-@pytest.mark.parametrize("given", ["no column", "nulls"])
+@pytest.mark.parametrize("given", ["no column", "nulls", "some"])
 def test_epochs_are_counted_by_resets_where_the_file_has_none(tmp_path: Path, given: str) -> None:
     events = [event("u", 0), event("u", 1), event("u", 2, RESET, None), event("u", 3), event("v", 4)]
-    if given == "nulls":
+    events.append(event("v", 5))
+    if given != "no column":
         events = [{**each, "epoch": None} for each in events]
+    if given == "some":
+        events[-1]["epoch"] = 0
     labels = [{"user": "u", "timestamp": START + at} for at in (2, 3, 4)]
     labels.append({"user": "v", "timestamp": START + DAY // 2})
-    assert replayed(tmp_path, events, labels)["views_1d"].to_pylist() == [2, 0, 1, 1]
+    assert replayed(tmp_path, events, labels)["views_1d"].to_pylist() == [2, 0, 1, 2]
 
 
 def test_a_given_epoch_holds(tmp_path: Path) -> None:
@@ -426,6 +431,7 @@ def test_a_failed_write_leaves_the_old_table_and_nothing_else(
 ) -> None:
     labels = [{"user": "u", "timestamp": START}]
     replayed(tmp_path, [event("u", 0)], labels)
+    files = write(tmp_path / "events.jsonl", []), write(tmp_path / "labels.jsonl", [*labels, *labels])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(*arguments: object) -> None:
@@ -433,7 +439,7 @@ def test_a_failed_write_leaves_the_old_table_and_nothing_else(
 
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(RefusedError) as refused:
-        replayed(tmp_path, [event("u", 0)], labels)
+        table_of(tmp_path, *files)
     assert "No space left on device" in refused.value.error["problem"]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -546,3 +552,20 @@ def test_the_catalogue_is_read_for_a_program_that_needs_it(tmp_path: Path) -> No
         run("replay", *arguments)
     assert "catalogue" in refused.value.error["remedy"]
     assert json.dumps(refused.value.error).count("views[0].of") == 1
+
+
+def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/REPLAY.md, on files of the names that it uses."""
+    monkeypatch.chdir(tmp_path)
+    events = [event("u", 0), event("u", 1, "item_liked"), event("17", 2, "item_purchased")]
+    write(tmp_path / "events.jsonl", events)
+    program_file(tmp_path)
+    write(tmp_path / "labels.csv", [{"user": "17", "timestamp": START + DAY, "label": 1}])
+    line = {"CustomerID": "17", "StockCode": "85123A", "InvoiceDate": "2023-11-15 08:26:00", "UnitPrice": "2.55"}
+    write(tmp_path / "shop.csv", [{**line, "Quantity": "6"}, {**line, "CustomerID": ""}])
+    call = {"type": "track", "event": "Song Played", "userId": "u", "timestamp": "2023-11-15T00:00:00Z"}
+    write(tmp_path / "calls.jsonl", [{**call, "properties": {"product_id": "s1"}}])
+    page = (Path(__file__).parents[2] / "docs" / "REPLAY.md").read_text(encoding="utf-8")
+    scripts = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    ran = [run(*shlex.split(line)[1:]) for script in scripts for line in script.splitlines()]
+    assert [(each["events"], each.get("rows")) for each in ran] == [(3, 1), (1, 1), (1, None), (3, 2)]

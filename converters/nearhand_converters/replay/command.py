@@ -53,7 +53,7 @@ def _reading_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--timestamp-format",
                 metavar="FORMAT",
-                help="Of texts, as Python's strptime has it, such as %d/%m/%Y %H:%M. Default: Unix seconds, "
+                help="Of texts in EVENTS, as Python's strptime has it, such as %d/%m/%Y %H:%M. Default: Unix seconds, "
                 "milliseconds, or ISO 8601.",
             ),
             click.option(

@@ -207,9 +207,9 @@ def _csv_rows(path: Path, wanted: Wanted, refusals: Refusals) -> Iterator[Rows]:
         first, refused = 2, 0
         for batch in reader:
             refused = _refuse_ragged(path, malformed, refused, refusals)
-            reach = np.arange(first, first + len(batch) + len(malformed))
-            numbers = reach[~np.isin(reach, [row.number for row in malformed])][: len(batch)]
-            first = int(numbers[-1]) + 1 if len(batch) else first
+            # Where a row is refused by its number, none was left out before it.
+            numbers = np.arange(first, first + len(batch))
+            first += len(batch)
             columns = dict(zip(names, batch.columns, strict=True))
             yield Rows(columns, numbers, path.name, "row", raw.tell(), refusals, text=True)
         _refuse_ragged(path, malformed, refused, refusals)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,8 @@ def label_table(rows: Rows, how: LabelReading) -> Table:
     columns, reading = dict(rows.columns), how.reading
     if reading.profile is not None:
         columns["user"] = pa.repeat(reading.profile, len(rows))
-    timestamp = instants(rows, "timestamp", columns["timestamp"], reading.times, milliseconds=how.milliseconds)
+    times = replace(reading.times, form=None)  # a form of texts is that of the events
+    timestamp = instants(rows, "timestamp", columns["timestamp"], times, milliseconds=how.milliseconds)
     made: dict[str, Array] = {
         "user": texts(rows, "user", columns["user"], required=True),
         "timestamp": pa.array(timestamp),

@@ -165,7 +165,7 @@ def _in_order(events: Table) -> tuple[Table, int]:
     if not _ascends(codes, sequence):
         order = np.lexsort((sequence, codes))
         events, codes = events.take(pa.array(order)), codes[order]
-    kept = _first_of_each(codes * 0, events)
+    kept = _first_of_each(codes, events)
     duplicates = len(events) - int(np.count_nonzero(kept))
     if duplicates:
         events, codes = events.filter(pa.array(kept)), codes[kept]

@@ -20,6 +20,7 @@ JSON: TypeAlias = "Scalar | Sequence[JSON] | Mapping[str, JSON]"
 RESET = "preferences_reset"
 
 MAX_EVENT_BYTES = 32_000
+_SURELY_WITHIN = 3_000  # characters of context and properties: 4 bytes each, and no more than 17 kB of other fields
 MAX_ID_CHARACTERS = 256
 MAX_KEY_CHARACTERS = 64
 MAX_LEVELS = 4
@@ -90,15 +91,24 @@ class Event:
             "recommendation_id": _optional_id("recommendation_id", recommendation_id),
             "event_id": _optional_id("event_id", event_id),
         }
-        size = len(json_text(values).encode())
-        if size > MAX_EVENT_BYTES:
-            largest = max(("context", "properties"), key=lambda name: len(json_text(values[name])))
+        texts = {name: json_text(values[name]) if values[name] else "{}" for name in ("context", "properties")}
+        # The other fields are small, so most events are not written out whole just to be measured.
+        size = sum(map(len, texts.values()))
+        if size > _SURELY_WITHIN and (size := len(json_text(values).encode())) > MAX_EVENT_BYTES:
+            largest = max(texts, key=lambda name: len(texts[name]))
             raise EventError(
                 largest,
                 f"the event is {size:,} bytes as JSON, over the limit of {MAX_EVENT_BYTES:,}",
                 remedy="keep large content in the app and put a reference to it in the event",
             )
         vars(self).update(values)
+        vars(self)["_texts"] = texts
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """``context`` and ``properties`` as the JSON text that is stored: what they were when the event was made."""
+        found: Mapping[str, str] = vars(self)["_texts"]
+        return found
 
 
 def event_from_json(content: object) -> Event:

@@ -15,7 +15,7 @@ from nearhand.config import Durability
 from nearhand.errors import EventError, StorageError, UsageError
 from nearhand.events.caps import CHECK_EVERY, Caps, enforce
 from nearhand.events.database import Database, wipe
-from nearhand.events.event import RESET, Event, RecordedEvent, json_text
+from nearhand.events.event import RESET, Event, RecordedEvent
 from nearhand.events.event_types import EventSchema, validate
 from nearhand.events.quarantine import files_of, quarantined, sqlite_code
 from nearhand.events.rows import SIZE, Row, insert_marker, insert_one, insert_units
@@ -356,7 +356,6 @@ class EventLog:
     def _row(self, event: Event) -> Row:
         if not isinstance(event, Event):
             raise UsageError(f"{type(event).__name__} is not an Event", place="append", remedy="pass an Event")
-        event = Event(**vars(event))  # anew: nobody else holds its dicts now, and they are as their checks saw them
         validate(event, self._event_types)
         recorded_at = self._clock.now_ms()
         timestamp = recorded_at if event.timestamp is None else event.timestamp
@@ -371,8 +370,8 @@ class EventLog:
             event.user,
             event.recommendation_id,
             self._epoch,
-            json_text(event.context) if event.context else "{}",
-            json_text(event.properties) if event.properties else "{}",
+            event.texts["context"],  # as it was made, whatever the app has done to its dicts since
+            event.texts["properties"],
         )
 
     def _keep(self, rows: list[Row]) -> list[RecordedEvent]:
