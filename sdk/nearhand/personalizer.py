@@ -164,7 +164,7 @@ class Personalizer:
                 durability=config.durability,
                 event_types=folder.manifest.event_types,
                 caps=Caps(max_bytes=config.log_bytes, max_age_ms=config.log_days * DAY_MS),
-                checkpointer=None if program is None else ProgramCheckpointer(program),
+                checkpointer=None if program is None else ProgramCheckpointer(program, meter),
             )
             unless_it_opens.callback(log.close)
             features = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest import mock
 
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from nearhand.features.cache import PushedFeature, PushedFeatures
 from nearhand.features.store import FeatureStore, ProgramCheckpointer
 from nearhand.monitoring import Meter
 from nearhand.testing import ManualClock
+from tests.conformance.compute_features import ABSORBED_MS
 from tests.conformance.programs import CANDIDATES, ITEMS, PUSHED, document, everything
 from tests.conformance.streams import (
     DAY,
@@ -41,8 +43,8 @@ from tests.conformance.streams import (
 )
 
 STREAMS = max(100, int(os.environ.get("NEARHAND_STREAMS", "200")) // 2)
-CAPS = Caps(max_bytes=4000, max_age_ms=20 * DAY)
-"""Room for about 15 events."""
+CAPS = Caps(max_bytes=2500, max_age_ms=20 * DAY)
+"""Room for about 10 events."""
 
 PROGRAMS = [
     compile_program(read_program(document("everything", everything(), version), place="everything.json"), ITEMS)
@@ -70,7 +72,7 @@ class App:
 
     def __init__(self, folder: Path, clock: ManualClock, program: CompiledProgram) -> None:
         meter = Meter(clock)
-        checkpointer = ProgramCheckpointer(program)
+        checkpointer = ProgramCheckpointer(program, meter)
         self.log = EventLog(
             folder / "events.db", clock=clock, durability="process", caps=CAPS, checkpointer=checkpointer
         )
@@ -87,11 +89,18 @@ class App:
 
 @dataclass(frozen=True)
 class Situation:
-    """For what a vector was computed; it may be served again for a while."""
+    """For what a vector was computed.
+
+    It may be served again for a minute, if nothing happened since; :attr:`Device.happened` and the clock's nanoseconds
+    of its making tell.
+    """
 
     vector: FeatureVector
     offset: int
+    context: Mapping[str, Any]
     pushed: dict[str, tuple[float, ...]]
+    happened: int
+    made_ns: int
 
 
 class Device:
@@ -100,6 +109,8 @@ class Device:
     Attributes:
         known: sequence → event, of all that counts: what is in the log, and what it let go.
         evicted: for each program, what its checkpoint has of them; none if more was evicted under the other program.
+        happened: how often anything happened that features depend on.
+        latest: the latest time that the clock has told, ms.
     """
 
     def __init__(self, folder: Path, start: int) -> None:
@@ -113,6 +124,8 @@ class Device:
         self.known: dict[int, RecordedEvent] = {}
         self.evicted: list[dict[int, RecordedEvent]] = [{}, {}]
         self.pushed: PushedFeature | None = None
+        self.happened = 0
+        self.latest = start
 
     def __enter__(self) -> Device:
         return self
@@ -130,7 +143,7 @@ class Device:
         match action:
             case Record():
                 self.clock.advance(action.gap)
-                self.note(app.log.append(self.event(action)))
+                self.record(app, action, is_watched=action.gap == 1)
             case Read():
                 self.clock.advance(action.gap)
                 self.read(app, action)
@@ -149,6 +162,7 @@ class Device:
                     event = found[action.which % len(found)]
                     assert app.log.forget(event.event_id)
                     del self.known[event.sequence]
+                    self.happened += 1
             case Evict():
                 app.log.enforce_caps()
             case Restart():
@@ -175,15 +189,26 @@ class Device:
             event_id=f"e{number}",
         )
 
+    def record(self, app: App, action: Record, *, is_watched: bool) -> None:
+        """``is_watched``: both apps read just before and just after."""
+        event = self.event(action)
+        for _ in range(2 if is_watched else 0):
+            for each in self.apps:
+                self.read(each, Read(0))
+        self.note(app.log.append(event))
+        for each in self.apps if is_watched else ():
+            self.read(each, Read(0))
+
     def note(self, event: RecordedEvent) -> None:
+        self.happened += event.sequence not in self.known
         self.known[event.sequence] = event
+        self.latest = max(self.latest, self.clock.now_ms())
 
     def update(self) -> None:
         """Both apps get the other program, whose state begins with what the log holds."""
+        stored = {event.sequence: event for event in self.apps[0].log.since(0)}
         for app in self.apps:
             app.close(properly=True)
-        with self.open().log as log:
-            stored = {event.sequence: event for event in log.since(0)}
         evicted = {sequence: event for sequence, event in self.known.items() if sequence not in stored}
         if evicted != self.evicted[self.program]:
             self.evicted = [{}, {}]
@@ -192,27 +217,21 @@ class Device:
         self.known = {**self.evicted[self.program], **stored}
         self.apps = [self.open(), self.open()]
 
-    def check_instant(self, as_of: int, now: int) -> None:
-        """It is now; or, where the clock was set back, when something that cannot be undone was seen."""
-        assert as_of >= now + 1
-        assert as_of in {now + 1, *map(visible_from, self.known.values())}
-        newest = max((event.epoch for event in self.known.values()), default=0)
-        resets = [visible_from(event) for event in self.known.values() if event.epoch == newest > 0]
-        assert not resets or as_of >= min(resets), "a reset holds at once"
-
     def read(self, app: App, action: Read) -> None:
         """Compare what is served with a replay."""
         self.clock.advance(SECOND)  # so long it may take until an app notices what the other one did
+        self.latest = max(self.latest, self.clock.now_ms())
         if action.pushed:
             self.pushed = app.store.push(PUSHED, action.pushed[PUSHED], ttl_seconds=2 * HOUR // SECOND, source="test")
+            self.happened += 1
         vector, found = app.store.candidates(CANDIDATES, action.context)
-        now = self.clock.now_ms()
-        situation = app.situations.get(id(vector))  # which keeps the vector, so that no other one has its id
+        situation = app.situations.get(id(vector))
         if situation is None:
-            self.check_instant(vector.as_of, now)
-            pushed = {PUSHED: self.pushed.values} if self.pushed and self.pushed.is_live(now) else {}
-            situation = Situation(vector, self.clock.utc_offset_minutes(vector.as_of), pushed)
-            app.situations[id(vector)] = situation
+            situation = self.situation(app, vector, action.context)
+            app.situations[id(vector)] = situation  # which keeps the vector, so that no other one has its id
+        assert situation.context == action.context
+        assert situation.happened == self.happened
+        assert self.clock.monotonic_ns() - situation.made_ns < MINUTE * 1_000_000
         labels = [
             Label(vector.as_of, situation.offset, item_id, action.context, situation.pushed) for item_id in CANDIDATES
         ]
@@ -221,3 +240,22 @@ class Device:
         for row, floats, ints in zip(rows, found.floats, found.ints, strict=True):
             assert row.floats.tobytes() == vector.floats.tobytes() + floats.tobytes()
             assert row.ints.tobytes() == vector.ints.tobytes() + ints.tobytes()
+
+    def situation(self, app: App, vector: FeatureVector, context: Mapping[str, Any]) -> Situation:
+        """Of a vector that was computed just now."""
+        now = self.clock.now_ms()
+        self.check_instant(app, vector.as_of, now)
+        pushed = {PUSHED: self.pushed.values} if self.pushed and self.pushed.is_live(now) else {}
+        offset = self.clock.utc_offset_minutes(vector.as_of)
+        return Situation(vector, offset, context, pushed, self.happened, self.clock.monotonic_ns())
+
+    def check_instant(self, app: App, as_of: int, now: int) -> None:
+        """It is now; or, where the clock was set back, when something was seen that cannot be undone."""
+        assert now + 1 <= as_of <= self.latest + 1
+        newest = max((event.epoch for event in self.known.values()), default=0)
+        resets = [visible_from(event) for event in self.known.values() if event.epoch == newest > 0]
+        assert as_of >= min(resets, default=0), "a reset holds at once"
+        if as_of > now + 1 + ABSORBED_MS:
+            stored = {event.sequence for event in app.log.since(0)}
+            evicted = [visible_from(event) for sequence, event in self.known.items() if sequence not in stored]
+            assert as_of in {*evicted, min(resets, default=0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -359,6 +360,7 @@ def replay_with(
     reading = reading_of(program.program, program.properties, program.context_keys, times=TimeRule())
     told: list[tuple[str, int, int]] = []
     out = folder / "table.parquet"
+    before = set(folder.iterdir())
     report = replay(
         open_source(files[0]),
         read_events,
@@ -369,7 +371,7 @@ def replay_with(
         memory_rows=memory_rows,
         progress=lambda *each: told.append(each),
     )
-    assert sorted(path.name for path in folder.iterdir() if path not in files) == ["table.parquet"]
+    assert set(folder.iterdir()) == {*before, out}
     return out.read_bytes(), report, told
 
 
@@ -407,12 +409,19 @@ def test_no_more_rows_than_stated_are_in_memory(
     def appended(self: Any, table: Any) -> None:
         append(self, table)
         held.append(self._held_rows)
+        for each in self._held:
+            assert each.get_total_buffer_size() < 4000 + 400 * len(each), "what waits keeps nothing else in memory"
 
     monkeypatch.setattr(spool.Spool, "append", appended)
-    replay_with(tmp_path, log, 400)
-    assert len(sizes) > 10
-    assert max(sizes) <= 200, "half of the rows, so that they can be sorted"
-    assert max(held) <= 100
+    folder = tmp_path / "events"
+    folder.mkdir()
+    lines = log[0].read_text(encoding="utf-8").splitlines(keepends=True)
+    for part in range(20):
+        (folder / f"{part:02}.jsonl").write_text("".join(lines[100 * part : 100 * part + 100]), encoding="utf-8")
+    replay_with(tmp_path, (folder, log[1]), 1200)
+    assert len(sizes) > 5
+    assert max(sizes) <= 600, "half of the rows, so that they can be sorted"
+    assert max(held) <= 300
 
 
 def test_a_user_who_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -442,6 +451,32 @@ def test_a_failed_write_leaves_the_old_table_and_nothing_else(
         table_of(tmp_path, *files)
     assert "No space left on device" in refused.value.error["problem"]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("rows", [3, 3000])
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, rows: int) -> None:
+    labels = [{"user": "u", "timestamp": START + n, "n": n} for n in range(rows)]
+    (tmp_path / "out.parquet.partial").symlink_to("/dev/full")
+    with pytest.raises(RefusedError) as refused:
+        replayed(tmp_path, [event("u", 0)], labels)
+    assert refused.value.error["type"] == "StorageError"
+    assert "No space left on device" in refused.value.error["problem"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.jsonl", "labels.jsonl", "program.json"]
+
+
+def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    """Also no writer whose finalizer would finish the table later."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    write(parts / "1.jsonl", [event("u", 0)])
+    write(parts / "2.jsonl", [event("", 0)])
+    for out in ("made.parquet", "made.jsonl"):
+        with pytest.raises(RefusedError) as refused:
+            run("events", parts, "-o", tmp_path / out)
+        assert refused.value.error["place"] == "2.jsonl line 1, 'user'"
+        gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, log: tuple[Path, Path]) -> None:

@@ -44,7 +44,7 @@ class Profile:
                 clock=clock,
                 durability=durability,
                 caps=Caps(max_bytes=max_bytes),
-                checkpointer=ProgramCheckpointer(_PROGRAM),
+                checkpointer=ProgramCheckpointer(_PROGRAM, meter),
             )
             closing.callback(self.log.close)
             pushed = PushedFeatures(folder / "pushed.db", clock=clock, meter=meter, budget_bytes=10_000)
@@ -69,6 +69,9 @@ def check_features(folder: Path, told: Told, now_ms: int) -> None:
     evicted = sum(profile.log.drops().values())
     profile.close()
     gone = told.forgotten | told.perhaps_forgotten - stored.keys()
+    if told.forgiven:
+        newest = max((event.sequence for event in stored.values()), default=0)
+        gone |= {name for name, event in told.acknowledged.items() if event.sequence > newest}
     missing = told.acknowledged.keys() - gone - stored.keys()
     assert len(missing) <= evicted, f"{missing} were acknowledged, and only {evicted} events were evicted"
     events = {**told.acknowledged, **stored}

@@ -108,7 +108,6 @@ def fail_each(play: Play, scenario: str, durability: Durability, case: Case) -> 
             ("one-fails", "disk-full-from-it-on", "killed", "power-lost"),
         ),
         *product(("features",), ("power",), ("one-fails", "killed", "power-lost")),
-        ("life", "process", "one-is-torn"),
     ],
 )
 def test_nothing_acknowledged_is_lost_whichever_call_fails(

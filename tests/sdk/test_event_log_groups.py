@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -99,7 +99,7 @@ class Arrivals(deque[Any]):
 
 
 def append_together(
-    log: EventLog, slow: type[Slow], calls: list[Callable[[], list[RecordedEvent]]]
+    log: EventLog, slow: type[Slow], calls: Sequence[Callable[[], list[RecordedEvent]]]
 ) -> list[list[RecordedEvent] | Exception]:
     """What each call gives, all of which wait while another thread is in the middle of its own append."""
 

@@ -66,7 +66,7 @@ class Device:
                     clock=self.clock,
                     durability="process",
                     caps=caps or Caps(),
-                    checkpointer=ProgramCheckpointer(compiled),
+                    checkpointer=ProgramCheckpointer(compiled, meter),
                 )
             )
             pushed = PushedFeatures(self.folder / "pushed.db", clock=self.clock, meter=meter, budget_bytes=10_000)
@@ -381,3 +381,17 @@ def test_a_state_that_cannot_be_materialized_costs_nothing_but_the_next_opening(
         other.execute("DROP TRIGGER full")
     with device.opened() as (_, store):
         assert value(store, "ever") == [1]
+
+
+@pytest.mark.degrades
+def test_a_damaged_checkpoint_does_not_keep_the_log_from_letting_events_go(device: Device) -> None:
+    caps = Caps(max_bytes=20_000)
+    with device.opened(caps=caps) as (log, store):
+        log.append_many([Event("item_viewed", item_id=f"i{number}") for number in range(200)])
+        assert log.enforce_caps() > 0
+        with closing(sqlite3.connect(device.folder / "events.db", isolation_level=None)) as other:
+            assert other.execute("UPDATE checkpoint SET state = x'00'").rowcount == 1
+        log.append_many([Event("item_viewed", item_id=f"i{number}") for number in range(200)])
+        assert log.enforce_caps() > 0
+        assert log.eviction_failures == 0
+        assert 200 <= value(store, "ever")[0] < 400

@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nearhand.errors import UsageError
 from nearhand_converters.console import Progress
@@ -22,7 +21,7 @@ from nearhand_converters.errors import DataError
 from nearhand_converters.replay.events import GROUPS, Reading
 from nearhand_converters.replay.files import Source
 from nearhand_converters.replay.formats import Adapter
-from nearhand_converters.replay.output import whole_file
+from nearhand_converters.replay.output import TableWriter, whole_file
 from nearhand_converters.replay.rows import Refusals, Table
 
 # JSON leaves these as they are, but some readers end a line at them.
@@ -67,8 +66,7 @@ def convert_events(
         raise UsageError(f"{out.suffix!r} is not .jsonl or .parquet", place=str(out), remedy="choose one of them")
     start = time.perf_counter()
     refusals, report, types = Refusals(skip_malformed), ConversionReport(), Counter[str]()
-    with whole_file(out) as file:
-        writer: Any = None
+    with whole_file(out) as file, TableWriter(file, {}) as writer:
         for table, done in adapter(source, reading, refusals):
             whole = _whole_objects(table, texts=source.kind == "csv")
             report.events += len(whole)
@@ -76,13 +74,10 @@ def convert_events(
             if out.suffix == ".jsonl":
                 file.writelines(f"{line}\n".encode() for line in _lines(whole))
             else:
-                writer = writer or pq.ParquetWriter(file, whole.schema, compression="zstd")
-                writer.write_table(whole)
+                writer.write(whole)
             progress("convert", done, source.bytes)
         if not report.events:
             raise DataError("has no event", place=str(source.files[0]), remedy="give at least one")
-        if writer is not None:
-            writer.close()
     report.types = dict(sorted(types.items()))
     report.skipped = dict(sorted(refusals.counts.items()))
     report.seconds = time.perf_counter() - start

@@ -233,7 +233,7 @@ def _opened(stream: Any, *options: Any) -> Any:
 
 def _parquet_rows(path: Path, wanted: Wanted, refusals: Refusals) -> Iterator[Rows]:
     """Columns in their own types; the fields of a struct ``s`` as ``s.field``. The first row is row 1."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         names = [name for name in file.schema_arrow.names if wanted.names(name)]
         _require(names if names else file.schema_arrow.names, wanted, str(path))
         size, whole, first = path.stat().st_size, max(file.metadata.num_rows, 1), 1

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from nearhand_converters.replay.rows import Array, Table
 
 KEYS = ("user", "timestamp", "item_id")
 _GROUP_VALUES = 8_000_000
-_GROUP_ROWS = 65_536
+GROUP_ROWS = 65_536
 
 
 def training_table(
@@ -59,17 +59,27 @@ def _feature(column: Column, matrix: NDArray[Any], program: CompiledProgram) -> 
     return flat if column.width == 1 else pa.FixedSizeListArray.from_arrays(flat, column.width)
 
 
-class TableWriter:
-    """Writes tables of one schema. Its row groups do not depend on where tables end: the same rows, the same bytes."""
+def training_writer(file: Any, program: CompiledProgram) -> TableWriter:
+    """Writes training tables of a program, which the file's metadata name."""
+    metadata = {
+        "nearhand.program": program.program.name,
+        "nearhand.program_version": program.program.version,
+        "nearhand.program_digest": program.program.digest,
+    }
+    width = sum(column.width for column in program.columns)
+    return TableWriter(file, metadata, min(GROUP_ROWS, max(_GROUP_VALUES // width, 1)))
 
-    def __init__(self, file: Any, program: CompiledProgram) -> None:
+
+class TableWriter:
+    """Writes tables of one schema. Its row groups do not depend on where tables end: the same rows, the same bytes.
+
+    A context manager: left by an error, it leaves the file as it is.
+    """
+
+    def __init__(self, file: Any, metadata: Mapping[str, str], group_rows: int = GROUP_ROWS) -> None:
         self._file = file
-        self._group = min(_GROUP_ROWS, max(_GROUP_VALUES // sum(column.width for column in program.columns), 1))
-        self._metadata = {
-            "nearhand.program": program.program.name,
-            "nearhand.program_version": program.program.version,
-            "nearhand.program_digest": program.program.digest,
-        }
+        self._metadata = dict(metadata)
+        self._group_rows = group_rows
         self._writer: Any = None
         self._held: list[Table] = []
         self._held_rows = 0
@@ -81,13 +91,19 @@ class TableWriter:
             self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
         self._held.append(table)
         self._held_rows += len(table)
-        while self._held_rows >= self._group:
-            self._write_group(self._group)
+        while self._held_rows >= self._group_rows:
+            self._write_group(self._group_rows)
 
-    def close(self) -> None:
-        """Write what is left."""
-        self._write_group(self._held_rows)
-        self._writer.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._writer is None:
+            return
+        if kind is None:
+            self._write_group(self._held_rows)
+            self._writer.close()
+        self._writer.is_open = False  # else its finalizer writes the end of the table to a file that is closed by then
 
     def _write_group(self, rows: int) -> None:
         whole = pa.concat_tables(self._held)

@@ -16,7 +16,7 @@ from nearhand_converters.replay.events import Reading
 from nearhand_converters.replay.files import Source
 from nearhand_converters.replay.formats import Adapter, Tables
 from nearhand_converters.replay.labels import CARRIED, LabelReading, check_names, read_labels
-from nearhand_converters.replay.output import KEYS, TableWriter, training_table, whole_file
+from nearhand_converters.replay.output import KEYS, training_table, training_writer, whole_file
 from nearhand_converters.replay.profiles import feature_rows, no_events, order_profiles
 from nearhand_converters.replay.rows import Refusals, Table
 from nearhand_converters.replay.spool import Spool, parts_by_user
@@ -91,18 +91,17 @@ def replay(
         if labels.source is not None:
             spools.append(Spool(folder / "labels", memory_rows // 4))
             _fill(spools[1], read_labels(labels.source, how, refusals), "read labels", labels.source, progress)
-        writer = TableWriter(file, program)
         total, before = sum(spool.rows for spool in spools), 0
-        for part in parts_by_user(spools, folder, max(memory_rows // 2, 1)):
-            size = sum(len(table) for table in part if table is not None)
-            for table, done in _replayed(part, labels, program, how, report):
-                writer.write(table)
-                progress("replay", before + int(size * done), total)
-                report.columns = tuple(table.column_names)
-            before += size
-        if not report.rows:
-            raise _no_labels(labels)
-        writer.close()
+        with training_writer(file, program) as writer:
+            for part in parts_by_user(spools, folder, max(memory_rows // 2, 1)):
+                size = sum(len(table) for table in part if table is not None)
+                for table, done in _replayed(part, labels, program, how, report):
+                    writer.write(table)
+                    progress("replay", before + int(size * done), total)
+                    report.columns = tuple(table.column_names)
+                before += size
+            if not report.rows:
+                raise _no_labels(labels)
     report.skipped = dict(sorted(refusals.counts.items()))
     report.seconds = time.perf_counter() - start
     return report

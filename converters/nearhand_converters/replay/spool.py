@@ -136,8 +136,8 @@ def _split(table: Table, bounds: Sequence[str]) -> Iterator[tuple[int, Table]]:
     place_of = np.array([bisect_right(bounds, user) for user in coded.dictionary.to_pylist()], np.int64)
     places = place_of[coded.indices.to_numpy()] if len(table) else np.zeros(0, np.int64)
     order = np.argsort(places, kind="stable")
-    grouped = table.take(pa.array(order))
     starts = np.searchsorted(places[order], np.arange(len(bounds) + 2))
     for place in range(len(bounds) + 1):
         if starts[place] < starts[place + 1]:
-            yield place, grouped.slice(starts[place], starts[place + 1] - starts[place])
+            # Its own copy: a slice would keep all of the table in memory for as long as a few of its rows wait.
+            yield place, table.take(pa.array(order[starts[place] : starts[place + 1]]))

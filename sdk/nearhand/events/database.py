@@ -14,7 +14,7 @@ from nearhand.clock import Clock
 from nearhand.config import Durability
 from nearhand.errors import StorageError, UsageError
 from nearhand.events.quarantine import folder_lock, inode, is_damage, quarantine, sqlite_code, sync_folder
-from nearhand.events.schema import DamagedError, check, migrate
+from nearhand.events.schema import DamagedError, check, is_sound, ledger_is_sound, migrate
 
 T = TypeVar("T")
 
@@ -70,8 +70,8 @@ class Database:
         try:
             try:
                 return work(self._connection or self._open())
-            except (sqlite3.Error, DamagedError) as error:
-                if not is_damage(error):
+            except (sqlite3.Error, DamagedError, TypeError, ValueError) as error:
+                if not is_damage(error) and not self._is_damaged(error):
                     raise
                 self._quarantine()
             return work(self._connection or self._open())
@@ -113,7 +113,7 @@ class Database:
         with folder_lock(self.path.parent, BUSY_TIMEOUT_S):
             try:
                 self._connection = self._connect()
-            except (sqlite3.Error, DamagedError) as error:
+            except (sqlite3.Error, DamagedError, UnicodeDecodeError) as error:
                 if not is_damage(error):
                     raise
                 quarantine(self.path)
@@ -121,6 +121,16 @@ class Database:
             self._inode = inode(self._name)
         self.openings += 1
         return self._connection
+
+    def _is_damaged(self, error: Exception) -> bool:
+        """Whether an error that may be damage, or a mistake of ours, is the former."""
+        doubtful = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
+        if self._connection is None or sqlite_code(error) not in doubtful:
+            return False
+        try:
+            return not is_sound(self._connection)
+        except (sqlite3.Error, ValueError):
+            return True
 
     def _quarantine(self) -> None:
         with folder_lock(self.path.parent, BUSY_TIMEOUT_S):
@@ -156,6 +166,8 @@ class Database:
                 remedy="keep the log on a local file system",
             )
         migrate(connection, self._clock.now_ms())
+        if not ledger_is_sound(connection):
+            raise DamagedError("the ledger is not what was written")
         wipe(connection)
 
     def _storage_error(self, error: Exception) -> StorageError:

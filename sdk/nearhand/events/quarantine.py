@@ -23,7 +23,7 @@ def files_of(path: Path) -> list[Path]:
 
 def is_damage(error: BaseException) -> bool:
     """Whether the error says that the file is not what was written."""
-    if isinstance(error, DamagedError):
+    if isinstance(error, DamagedError | UnicodeDecodeError):  # SQLite's message may hold what cannot be decoded
         return True
     if isinstance(error, sqlite3.OperationalError) and "Could not decode to UTF-8" in str(error):
         return True  # Python's own error, which has no code

@@ -117,3 +117,18 @@ def migrate(connection: sqlite3.Connection, now_ms: int) -> None:
             )
             connection.execute("INSERT INTO migration VALUES (?, ?)", (version, now_ms))
             connection.execute(f"PRAGMA user_version = {version}")
+
+
+def is_sound(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are those that were made, and what is in them could have been written. Reads all of it."""
+    sample = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(sample, 0)
+    tables = "SELECT name, sql FROM sqlite_master"
+    same = {*sample.execute(tables)} <= {*connection.execute(tables)}  # somebody may have added a trigger
+    sample.close()
+    return same and connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",) and ledger_is_sound(connection)
+
+
+def ledger_is_sound(connection: sqlite3.Connection) -> bool:
+    rows = connection.execute("SELECT * FROM ledger").fetchall()
+    return len(rows) == 1 and all(type(value) is int for value in rows[0])

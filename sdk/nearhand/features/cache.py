@@ -99,6 +99,7 @@ class PushedFeatures:
         """Changes whenever what is read may have changed."""
         self._hits = self._misses = self._evicted = self._expired = self._failures = 0
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
         self._open()
 
     def put(self, name: str, values: Sequence[float], *, ttl_ms: int, source: str) -> PushedFeature:
@@ -205,6 +206,7 @@ class PushedFeatures:
     def close(self) -> None:
         """Note which values were used, and close the file. Closing again does nothing."""
         with self._lock:
+            self._closed = True
             if self._connection is not None:
                 try:
                     self._connection.close()
@@ -245,11 +247,13 @@ class PushedFeatures:
 
     def _use(self, action: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``action``, once more on a fresh file if this one turns out to be damaged."""
+        if self._connection is None and not self._closed:
+            self._open()  # it may have been a passing trouble
         if self._connection is None:
             raise sqlite3.ProgrammingError("the store is closed, or could not be opened")
         try:
             return action(self._connection)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, TypeError, ValueError) as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if not _is_damage(error):
@@ -263,7 +267,7 @@ class PushedFeatures:
     def _open(self) -> None:
         try:
             self._connection = self._connect()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._fail(error)
             if _is_damage(error):
                 self._replace()
@@ -306,6 +310,7 @@ def _numbers(values: Sequence[float], place: str) -> np.ndarray[tuple[int], np.d
     return np.array(values, np.float32)
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def _is_damage(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    doubtful = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)  # it is a cache: made anew
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, *doubtful)

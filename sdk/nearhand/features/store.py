@@ -66,13 +66,18 @@ class _Entry:
 class ProgramCheckpointer:
     """Folds what the log lets go; see :class:`nearhand.events.Checkpointer`."""
 
-    def __init__(self, program: CompiledProgram) -> None:
+    def __init__(self, program: CompiledProgram, meter: Meter) -> None:
         self._program = program
+        self._meter = meter
         self.fingerprint = program.fingerprint
 
     def fold(self, state: bytes | None, events: Sequence[RecordedEvent], as_of: int) -> bytes:
         """The state after these events too; those not visible at ``as_of`` wait in it."""
-        fold = FeatureFold(self._program) if state is None else FeatureFold.load(self._program, state)
+        try:
+            fold = FeatureFold(self._program) if state is None else FeatureFold.load(self._program, state)
+        except ProgramError as error:  # damaged: this must not keep the log from letting events go
+            self._meter.degraded("the features lost what the log no longer holds", error)
+            fold = FeatureFold(self._program)
         for event in events:
             fold.offer(event)
         fold.advance(as_of)
