@@ -32,8 +32,10 @@ STARTS = tuple(
 ZONES = ("UTC", "Europe/Berlin", "Asia/Tokyo", "America/Los_Angeles", "Asia/Kathmandu")
 
 # Bursts, gaps, and every window and half-life of the programs, to the millisecond.
-_GAPS = (0, 0, 0, 1, 999, MINUTE, 30 * MINUTE - 1, 30 * MINUTE, 30 * MINUTE + 1, HOUR, 2 * HOUR - 1, 2 * HOUR, 5 * HOUR,
-         DAY - 1, DAY, 3 * DAY - 1, 3 * DAY, 9 * DAY, 40 * DAY)  # fmt: skip
+_GAPS = (
+    *(0, 0, 0, 0, 0, 1, 999, MINUTE, 30 * MINUTE - 1, 30 * MINUTE, 30 * MINUTE + 1, HOUR, 2 * HOUR - 1, 2 * HOUR),
+    *(5 * HOUR, DAY - 1, DAY, 3 * DAY - 1, 3 * DAY, 9 * DAY, 40 * DAY),
+)
 _SHIFTS = (0,) * 10 + (-1, -SECOND, -31 * MINUTE, -2 * HOUR, -26 * HOUR, -4 * DAY, -50 * DAY, 1, SECOND, HOUR, 2 * DAY)
 _JUMPS = (-50 * DAY, -3 * DAY, -HOUR, -HOUR, -MINUTE - 1, -MINUTE, -1, HOUR, 60 * DAY)
 _TYPES = (*EVENTS, *EVENTS, "search")

@@ -13,7 +13,7 @@ from unittest import mock
 
 from hypothesis import given, settings
 
-from nearhand.events import RESET, Caps, Event, EventLog, RecordedEvent, caps
+from nearhand.events import RESET, Caps, Event, EventLog, RecordedEvent, caps, log
 from nearhand.features import CompiledProgram, FeatureVector, Label, compile_program, fold, read_program, replay_profile
 from nearhand.features.cache import PushedFeature, PushedFeatures
 from nearhand.features.store import FeatureStore, ProgramCheckpointer
@@ -60,6 +60,7 @@ def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Actio
     with (
         TemporaryDirectory() as folder,
         mock.patch.object(caps, "LATEST", LATEST),
+        mock.patch.object(log, "CHECK_EVERY", 4),
         mock.patch.object(fold, "_TRIM_EVERY", 3),
         Device(Path(folder), start) as device,
     ):
@@ -143,15 +144,18 @@ class Device:
         match action:
             case Record():
                 self.clock.advance(action.gap)
-                self.record(app, action, is_watched=action.gap == 1)
+                self.record(app, action, is_watched=0 < action.gap < SECOND)
             case Read():
                 self.clock.advance(action.gap)
-                self.read(app, action)
+                self.read_by_both(action.context)
+                if action.pushed:
+                    self.push(app, action.pushed[PUSHED])
+                    self.read_by_both(action.context)
             case Jump():
-                self.read(app, Read(0))
+                self.read(app, {})
                 self.clock.jump_to(max(0, self.clock.now_ms() + action.by))
                 self.clock.advance(MINUTE)  # for so long a vector may be served again
-                self.read(app, Read(0))
+                self.read(app, {})
             case Travel():
                 self.zone = action.zone
             case Reset():
@@ -192,12 +196,15 @@ class Device:
     def record(self, app: App, action: Record, *, is_watched: bool) -> None:
         """``is_watched``: both apps read just before and just after."""
         event = self.event(action)
-        for _ in range(2 if is_watched else 0):
-            for each in self.apps:
-                self.read(each, Read(0))
+        for context in ({}, {"battery": 0.5}) if is_watched else ():
+            self.read_by_both(context)
         self.note(app.log.append(event))
-        for each in self.apps if is_watched else ():
-            self.read(each, Read(0))
+        if is_watched:
+            self.read_by_both({})
+
+    def push(self, app: App, values: Sequence[float]) -> None:
+        self.pushed = app.store.push(PUSHED, values, ttl_seconds=2 * HOUR // SECOND, source="test")
+        self.happened += 1
 
     def note(self, event: RecordedEvent) -> None:
         self.happened += event.sequence not in self.known
@@ -217,24 +224,23 @@ class Device:
         self.known = {**self.evicted[self.program], **stored}
         self.apps = [self.open(), self.open()]
 
-    def read(self, app: App, action: Read) -> None:
+    def read_by_both(self, context: Mapping[str, Any]) -> None:
+        for app in self.apps:
+            self.read(app, context)
+
+    def read(self, app: App, context: Mapping[str, Any]) -> None:
         """Compare what is served with a replay."""
         self.clock.advance(SECOND)  # so long it may take until an app notices what the other one did
         self.latest = max(self.latest, self.clock.now_ms())
-        if action.pushed:
-            self.pushed = app.store.push(PUSHED, action.pushed[PUSHED], ttl_seconds=2 * HOUR // SECOND, source="test")
-            self.happened += 1
-        vector, found = app.store.candidates(CANDIDATES, action.context)
+        vector, found = app.store.candidates(CANDIDATES, context)
         situation = app.situations.get(id(vector))
         if situation is None:
-            situation = self.situation(app, vector, action.context)
+            situation = self.situation(app, vector, context)
             app.situations[id(vector)] = situation  # which keeps the vector, so that no other one has its id
-        assert situation.context == action.context
+        assert situation.context == context
         assert situation.happened == self.happened
         assert self.clock.monotonic_ns() - situation.made_ns < MINUTE * 1_000_000
-        labels = [
-            Label(vector.as_of, situation.offset, item_id, action.context, situation.pushed) for item_id in CANDIDATES
-        ]
+        labels = [Label(vector.as_of, situation.offset, item_id, context, situation.pushed) for item_id in CANDIDATES]
         with mock.patch.object(fold, "_TRIM_EVERY", 10**9):
             rows = replay_profile(PROGRAMS[self.program], self.known.values(), labels)
         for row, floats, ints in zip(rows, found.floats, found.ints, strict=True):

@@ -420,10 +420,12 @@ def test_no_more_rows_than_stated_are_in_memory(
     lines = log[0].read_text(encoding="utf-8").splitlines(keepends=True)
     for part in range(20):
         (folder / f"{part:02}.jsonl").write_text("".join(lines[100 * part : 100 * part + 100]), encoding="utf-8")
-    replay_with(tmp_path, (folder, log[1]), 1200)
+    tight = replay_with(tmp_path, (folder, log[1]), 1200)[0]
     assert len(sizes) > 5
     assert max(sizes) <= 600, "half of the rows, so that they can be sorted"
     assert max(held) <= 900
+    monkeypatch.undo()
+    assert replay_with(tmp_path, log, 1_000_000)[0] == tight
 
 
 def test_a_user_who_does_not_fit_is_named(tmp_path: Path) -> None:

@@ -303,6 +303,7 @@ BAD_ROWS: list[tuple[str, Mapping[str, Any], str, str]] = [
     ("word-as-sequence", {"sequence": "one"}, "sequence", "'one' is not a whole number"),
     ("fraction-as-sequence", {"sequence": 1.5}, "sequence", "is not a whole number"),
     ("offset-of-two-days", {"utc_offset_minutes": 2880}, "utc_offset_minutes", "is not -1439 to 1439"),
+    ("offset-of-no-size", {"utc_offset_minutes": 10**12}, "utc_offset_minutes", "is not -1439 to 1439"),
     ("negative-epoch", {"epoch": -1}, "epoch", "is not 0"),
     ("list-as-properties", {"properties": [1]}, "properties", "is not a JSON object"),
     ("text-as-context", {"context": "phone"}, "context", "is not a JSON object"),

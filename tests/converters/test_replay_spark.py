@@ -71,7 +71,10 @@ def rows() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
                 event_id=f"e{generator.integers(280)}",
                 recorded_at=START + at + int(generator.choice([0, 5, DAY])),
                 utc_offset_minutes=60,
-                properties={"price": float(generator.normal()), "shop": str(generator.choice(["a", "b"]))},
+                properties={
+                    "price": float(generator.choice([float("nan"), *generator.normal(size=4)])),
+                    "shop": str(generator.choice(["a", "b"])),
+                },
                 context={"device": str(generator.choice(["phone", "tablet"]))},
             )
         )
@@ -147,6 +150,9 @@ def test_spark_refuses_what_cannot_be_ordered_or_matched(spark: SparkSession) ->
     events = spark.createDataFrame([(1.5, START, "x", 1)], "user double, timestamp long, event string, sequence long")
     with pytest.raises(DataError, match="cast it to a whole number or a text"):
         replay(events, labels, program)
+    dotted = spark.createDataFrame([("u", START, 1.0)], "user string, timestamp long, `a.b` double")
+    with pytest.raises(DataError, match="has a dot in its name"):
+        replay(events.withColumn("user", events.user.cast("string")), dotted, program)
     taken = spark.createDataFrame([("u", START, 1.0)], "user string, timestamp long, since double")
     with pytest.raises(DataError, match="is also the name of a feature"):
         replay(events.withColumn("user", events.user.cast("string")), taken, program)

@@ -212,8 +212,9 @@ def whole(rows: Rows, name: str, column: Array, low: int, high: int) -> Array:
     else:
         rows.refuse(np.ones(len(rows), bool), name, f"is {column.type}, not a whole number")
         return pa.nulls(len(rows), pa.int64())
-    rows.refuse(_mask(pc.or_(pc.less(column, low), pc.greater(column, high))), name, f"is not {low} to {high}", column)
-    return column
+    outside = pc.or_(pc.less(column, low), pc.greater(column, high))
+    rows.refuse(_mask(outside), name, f"is not {low} to {high}", column)
+    return pc.if_else(outside, pa.scalar(None, pa.int64()), column)
 
 
 def plain(rows: Rows, name: str, column: Array, *, number: bool) -> Array:

@@ -183,7 +183,6 @@ def event_table(rows: Rows, reading: Reading, first: int) -> Table:
     count = len(rows)
     if reading.profile is not None:
         columns["user"] = pa.repeat(reading.profile, count)
-    _need(columns, required(reading), rows.source)
     made: dict[str, Array] = {"user": texts(rows, "user", columns["user"], required=True)}
     made["sequence"] = _sequence(rows, columns, first)
     timestamp = instants(rows, "timestamp", columns["timestamp"], reading.times, milliseconds=device)
@@ -246,12 +245,6 @@ def _sequence(rows: Rows, columns: Mapping[str, Array], first: int) -> Array:
 def required(reading: Reading) -> tuple[str, ...]:
     """The fields that every event has to have."""
     return ("timestamp", "event") if reading.profile is not None else ("user", "timestamp", "event")
-
-
-def _need(columns: Mapping[str, Array], names: tuple[str, ...], place: str) -> None:
-    for name in names:
-        if name not in columns:
-            raise DataError(f"no column is {name!r}", place=place, remedy=f"add {name}=COLUMN to --map")
 
 
 def _check_mapping(mapping: Mapping[str, Mapped], reading: Reading) -> None:

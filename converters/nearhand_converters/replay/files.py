@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -266,14 +265,16 @@ def arrow_columns(batch: Any) -> dict[str, Array]:
 def _records(path: Path, refusals: Refusals) -> Iterator[tuple[NDArray[np.int64], list[dict[str, Any]], int]]:
     """Batches of at least one object: the numbers of their lines, them, and how far into the file they reach, bytes."""
     with path.open("rb") as raw:
-        lines = enumerate(gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw, 1)
-        while chunk := list(islice(lines, BATCH_ROWS)):
+        stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        first = 1
+        while lines := stream.readlines(_BLOCK_BYTES):
             numbers, records = [], []
-            for number, line in chunk:
+            for number, line in enumerate(lines, first):
                 record = _record(path, number, line, refusals)
                 if record is not None:
                     numbers.append(number)
                     records.append(record)
+            first += len(lines)
             if records:
                 yield np.array(numbers, np.int64), records, raw.tell()
 

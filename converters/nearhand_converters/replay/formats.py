@@ -34,12 +34,11 @@ def open_events(path: Path, form: str, tracked: Mapping[str, str], *, mapped: bo
         DataError: it is missing or of no known kind.
         UsageError: a mapping, or names of track calls, for a format that has none.
     """
-    source = open_ratings(path) if form == "movielens" or _is_movielens(path) else open_source(path)
+    guess = form == "auto" and not mapped
+    source = open_ratings(path) if form == "movielens" or (guess and _is_movielens(path)) else open_source(path)
     chosen = form if form != "auto" else "events" if mapped else _recognized(source)
     if mapped and chosen != "events":
-        raise UsageError(
-            f"the format {chosen} has its own columns", place="--map", remedy="leave out --map or --format"
-        )
+        raise UsageError(f"{chosen} has columns of its own", place="--map", remedy="leave out --map or --format")
     if tracked and chosen != "segment":
         raise UsageError(f"{chosen} has no track calls", place="--track", remedy="leave it out")
     if chosen == "movielens":

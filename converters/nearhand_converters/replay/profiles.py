@@ -21,7 +21,7 @@ from nearhand.features import CompiledProgram, FeatureVector, Label, ReplayEvent
 from nearhand_converters.replay.labels import CARRIED
 from nearhand_converters.replay.rows import Array, Table
 
-_CHUNK_EVENTS = 20_000
+_CHUNK_ROWS = 20_000
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -78,12 +78,10 @@ def order_profiles(
 
 def feature_rows(profiles: Profiles, program: CompiledProgram) -> Iterator[tuple[Table, list[FeatureVector]]]:
     """Labels and their features, some users at a time."""
-    first = 0
+    first, starts = 0, profiles.event_starts + profiles.label_starts
     while first < len(profiles.users):
-        # As many users as make a chunk, so that few events are Python objects at a time; at least one.
-        reach = profiles.event_starts[first] + _CHUNK_EVENTS
-        last = max(int(np.searchsorted(profiles.event_starts, reach, side="right")) - 1, first + 1)
-        last = min(last, len(profiles.users))
+        # As many users as make a chunk, so that few rows are Python objects at a time; at least one.
+        last = max(int(np.searchsorted(starts, starts[first] + _CHUNK_ROWS, side="right")) - 1, first + 1)
         with _without_collector():
             chunk = _chunk(profiles, program, first, last)
         yield chunk
@@ -249,9 +247,8 @@ def _mappings(table: Table, group: str, keys: Collection[str]) -> Iterable[Mappi
     columns = [_values(table[f"{group}.{name}"]) for name in names]
     rows: Iterable[Mapping[str, Any]] = repeat(_NOTHING)
     if names:
-        rows = [
-            dict(zip(names, row, strict=False)) for row in zip(*columns, strict=False)
-        ]  # None: the fold reads no value
+        # A null stays in as None, which the fold reads as nothing.
+        rows = [dict(zip(names, row, strict=False)) for row in zip(*columns, strict=False)]
     if group not in table.column_names:
         return rows
     texts = table[group].to_pylist()

@@ -65,6 +65,8 @@ def replay(
     replayer = _Replayer(program, items or ItemTable.empty(), time_zone)
     read = (*_LABEL_FIELDS, *_LABEL_GROUPS)
     carried = [name for name in labels.columns if name not in read and name.partition(".")[0] not in _LABEL_GROUPS]
+    if dotted := [name for name in carried if "." in name]:
+        raise DataError("has a dot in its name", place=f"labels, column {dotted[0]!r}", remedy="rename it")
     check_names(carried, [*KEYS, *(column.name for column in replayer.compiled.columns)], "labels")
     prepared = _prepared(events, "events", _EVENT_FIELDS, ("user", "timestamp", "event", "sequence"), GROUPS)
     wanted = _prepared(labels, "labels", _LABEL_FIELDS, ("user", "timestamp"), _LABEL_GROUPS, carried)
@@ -134,6 +136,11 @@ def _prepared(
     def column(name: str) -> Column:
         return F.col(f"`{name}`")
 
+    def value(name: str) -> Column:
+        if not isinstance(types[name], FloatType | DoubleType):
+            return column(name)
+        return F.nanvl(column(name).cast("double"), F.lit(None))  # as JSON, NaN would be a text
+
     for name in needed:
         if name not in types:
             raise DataError(f"there is no column {name!r}", place=place, remedy="add it; sequence orders equal times")
@@ -149,7 +156,7 @@ def _prepared(
     for group in groups:
         parts = {name.partition(".")[2]: name for name in types if name.startswith(f"{group}.")}
         if parts:
-            chosen[group] = F.to_json(F.struct(*(column(name).alias(part) for part, name in parts.items())))
+            chosen[group] = F.to_json(F.struct(*(value(name).alias(part) for part, name in parts.items())))
         elif group in types:
             chosen[group] = column(group) if types[group].typeName() == "string" else F.to_json(column(group))
     chosen |= {name: column(name) for name in carried}

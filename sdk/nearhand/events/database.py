@@ -129,8 +129,8 @@ class Database:
             return False
         try:
             return not is_sound(self._connection)
-        except (sqlite3.Error, ValueError):
-            return True
+        except (sqlite3.Error, ValueError) as second:
+            return is_damage(second) or sqlite_code(second) in doubtful  # and not, say, a disk that is gone for now
 
     def _quarantine(self) -> None:
         with folder_lock(self.path.parent, BUSY_TIMEOUT_S):
