@@ -36,7 +36,20 @@ _GAPS = (
     *(0, 0, 0, 0, 0, 1, 999, MINUTE, 30 * MINUTE - 1, 30 * MINUTE, 30 * MINUTE + 1, HOUR, 2 * HOUR - 1, 2 * HOUR),
     *(5 * HOUR, DAY - 1, DAY, 3 * DAY - 1, 3 * DAY, 9 * DAY, 40 * DAY),
 )
-_SHIFTS = (0,) * 10 + (-1, -SECOND, -31 * MINUTE, -2 * HOUR, -26 * HOUR, -4 * DAY, -50 * DAY, 1, SECOND, HOUR, 2 * DAY)
+_SHIFTS = (0,) * 10 + (
+    -1,
+    -SECOND,
+    -31 * MINUTE,
+    -2 * HOUR,
+    -26 * HOUR,
+    -4 * DAY,
+    -50 * DAY,
+    1,
+    SECOND,
+    HOUR,
+    2 * DAY,
+    30 * DAY,
+)
 _JUMPS = (-50 * DAY, -3 * DAY, -HOUR, -HOUR, -MINUTE - 1, -MINUTE, -1, HOUR, 60 * DAY)
 _TYPES = (*EVENTS, *EVENTS, "search")
 _ITEM_IDS = ("a", "a", "b", "b", "c", "d", "e", "unknown", None)
@@ -151,13 +164,13 @@ _others = st.one_of(
     st.builds(Reset),
     st.builds(Forget, _number),
     st.builds(Evict, st.integers(0, 12), st.sampled_from((HOUR, 2 * DAY, 1000 * DAY))),
-    st.builds(Restart, st.sampled_from(("closed", "killed", "cold"))),
+    *(st.just(Restart(how)) for how in ("closed", "killed", "cold")),
     st.builds(Update),
 )
 _kinds = {**dict.fromkeys(range(8), _records), 8: _odd_records, 9: _reads, 10: _reads, 11: _others, 12: _others}
 _actions = st.sampled_from(sorted(_kinds)).flatmap(_kinds.__getitem__)
 
-streams = st.tuples(st.sampled_from(STARTS), st.lists(_actions, min_size=24, max_size=80))
+streams = st.tuples(st.sampled_from(STARTS), st.lists(_actions, min_size=20, max_size=60))
 """(where the clock starts, actions)."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nearhand.events import RESET, Caps, Event, EventLog, RecordedEvent, caps, log
 from nearhand.features import CompiledProgram, FeatureVector, Label, compile_program, fold, read_program, replay_profile
@@ -43,18 +44,20 @@ from tests.conformance.streams import (
 )
 
 STREAMS = max(100, int(os.environ.get("NEARHAND_STREAMS", "200")) // 2)
-CAPS = Caps(max_bytes=2500, max_age_ms=20 * DAY)
-"""Room for about 10 events."""
+TIGHT, WIDE = Caps(max_bytes=2500, max_age_ms=20 * DAY), Caps()
+"""Room for about 10 events, and for all of them."""
 
 PROGRAMS = [
     compile_program(read_program(document("everything", everything(), version), place="everything.json"), ITEMS)
     for version in ("1.0.0", "2.0.0")
 ]
 
+WATCHED: Sequence[Mapping[str, Any]] = ({"battery": 0.5}, {"battery": "low"})
+
 
 @settings(max_examples=STREAMS)
-@given(streams)
-def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Action]]) -> None:
+@given(streams, st.sampled_from([TIGHT, WIDE]))
+def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Action]], limits: Caps) -> None:
     """Two apps with one profile, real SQLite, real eviction; every operator in one program."""
     start, actions = stream
     with (
@@ -62,7 +65,7 @@ def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Actio
         mock.patch.object(caps, "LATEST", LATEST),
         mock.patch.object(log, "CHECK_EVERY", 4),
         mock.patch.object(fold, "_TRIM_EVERY", 3),
-        Device(Path(folder), start) as device,
+        Device(Path(folder), limits, start) as device,
     ):
         for action in [*actions, Read(0), Read(0)]:
             device.play(action)
@@ -71,11 +74,11 @@ def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Actio
 class App:
     """A process that has the profile open."""
 
-    def __init__(self, folder: Path, clock: ManualClock, program: CompiledProgram) -> None:
+    def __init__(self, folder: Path, clock: ManualClock, limits: Caps, program: CompiledProgram) -> None:
         meter = Meter(clock)
         checkpointer = ProgramCheckpointer(program, meter)
         self.log = EventLog(
-            folder / "events.db", clock=clock, durability="process", caps=CAPS, checkpointer=checkpointer
+            folder / "events.db", clock=clock, durability="process", caps=limits, checkpointer=checkpointer
         )
         self.pushed = PushedFeatures(folder / "pushed.db", clock=clock, meter=meter, budget_bytes=10_000)
         self.store = FeatureStore(program, self.log, self.pushed, clock=clock, meter=meter)
@@ -114,8 +117,9 @@ class Device:
         latest: the latest time that the clock has told, ms.
     """
 
-    def __init__(self, folder: Path, start: int) -> None:
+    def __init__(self, folder: Path, limits: Caps, start: int) -> None:
         self.folder = folder
+        self.limits = limits
         self.zone = "UTC"
         self.clock = ManualClock(start, utc_offset_minutes=lambda at_ms: offset_minutes(self.zone, at_ms))
         self.program = 0
@@ -136,7 +140,7 @@ class Device:
             app.close(properly=False)
 
     def open(self) -> App:
-        return App(self.folder, self.clock, PROGRAMS[self.program])
+        return App(self.folder, self.clock, self.limits, PROGRAMS[self.program])
 
     def play(self, action: Action) -> None:
         self.turn = 1 - self.turn
@@ -150,6 +154,7 @@ class Device:
                 self.read_by_both(action.context)
                 if action.pushed:
                     self.push(app, action.pushed[PUSHED])
+                    self.read(app, action.context, wait=0)
                     self.read_by_both(action.context)
             case Jump():
                 self.read(app, {})
@@ -196,11 +201,12 @@ class Device:
     def record(self, app: App, action: Record, *, is_watched: bool) -> None:
         """``is_watched``: both apps read just before and just after."""
         event = self.event(action)
-        for context in ({}, {"battery": 0.5}) if is_watched else ():
+        for context in WATCHED if is_watched else ():
             self.read_by_both(context)
         self.note(app.log.append(event))
         if is_watched:
-            self.read_by_both({})
+            self.read(app, WATCHED[0], wait=0)
+            self.read_by_both(WATCHED[1])
 
     def push(self, app: App, values: Sequence[float]) -> None:
         self.pushed = app.store.push(PUSHED, values, ttl_seconds=2 * HOUR // SECOND, source="test")
@@ -228,9 +234,9 @@ class Device:
         for app in self.apps:
             self.read(app, context)
 
-    def read(self, app: App, context: Mapping[str, Any]) -> None:
-        """Compare what is served with a replay."""
-        self.clock.advance(SECOND)  # so long it may take until an app notices what the other one did
+    def read(self, app: App, context: Mapping[str, Any], *, wait: int = SECOND) -> None:
+        """Compare what is served with a replay, ``wait`` ms later: an app may take a second to notice another one."""
+        self.clock.advance(wait)
         self.latest = max(self.latest, self.clock.now_ms())
         vector, found = app.store.candidates(CANDIDATES, context)
         situation = app.situations.get(id(vector))

@@ -15,6 +15,7 @@ import pytest
 
 from nearhand.errors import StorageError
 from nearhand.events import Caps, EventLog, Snapshot
+from nearhand.events.quarantine import folder_lock
 from tests.sdk.event_logs import Keeper, open_log, output_of, run, spoil, sql, viewed
 
 
@@ -56,7 +57,10 @@ def test_a_file_that_is_damaged_when_it_is_opened_is_moved_aside(path: Path, dam
         assert log.quarantined == ("events.db.corrupt-1",)
         assert log.count() == 0
         recorded = log.append(viewed())
-    assert names(path) == ["events.db", "events.db.corrupt-1"]
+    assert {name.removesuffix("-wal").removesuffix("-shm") for name in names(path)} == {
+        "events.db",
+        "events.db.corrupt-1",
+    }
     assert path.with_name("events.db.corrupt-1").read_bytes() == content
     with open_log(path) as log:
         assert log.since(0) == [recorded]
@@ -69,7 +73,7 @@ def test_each_quarantined_file_has_a_number_of_its_own_and_its_companions(path: 
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).write_text(f"damaged {number}" * 100)
         open_log(path).close()
-        for suffix in ("", "-wal"):
+        for suffix in ("", "-wal"):  # the third one SQLite may write anew
             moved = path.with_name(f"{path.name}.corrupt-{number}{suffix}")
             assert moved.read_text() == f"damaged {number}" * 100
     (path.parent / "events.db.corrupt-0").touch()
@@ -82,21 +86,21 @@ def test_the_new_names_are_on_the_disk_before_the_fresh_log_is_used(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    fsync, rename = os.fsync, Path.rename
+    fsync, replace = os.fsync, Path.replace
 
     def spy(descriptor: int) -> None:
-        done.append(f"sync {os.readlink(f'/proc/self/fd/{descriptor}')}")
+        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').resolve()}")
         fsync(descriptor)
 
     def renamed(file: Path, target: Path) -> Path:
         done.append(f"rename {file.name}")
-        return rename(file, target)
+        return replace(file, target)
 
     if not Path("/proc/self/fd").exists():
         pytest.skip("looks into /proc")
     path.write_text("damaged " * 100)
     monkeypatch.setattr(os, "fsync", spy)
-    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(Path, "replace", renamed)
     open_log(path).close()
     assert done == ["rename events.db", f"sync {path.parent.resolve()}"]
 
@@ -123,13 +127,13 @@ def test_a_file_that_cannot_be_moved_is_a_storage_error_until_it_can(
         log.count()
         spoil(path)
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", lambda file, target: (_ for _ in ()).throw(PermissionError("no")))
+            patch.setattr(Path, "replace", lambda file, target: (_ for _ in ()).throw(PermissionError("no")))
             for _ in range(2):
                 with pytest.raises(StorageError, match="no; check that the folder"):
                     log.since(0)
             with pytest.raises(StorageError, match="no; check"):
                 log.append(viewed())
-        assert log.quarantined == ()
+        assert not log.quarantined
         assert log.append(viewed()).sequence == 1
         assert log.quarantined == ("events.db.corrupt-1",)
 
@@ -187,7 +191,7 @@ def test_an_event_that_cannot_be_read_is_damage(path: Path, statement: str) -> N
 
 
 def test_an_eviction_that_meets_damage_does_not_take_the_new_event_along(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
 ) -> None:
     make(path, 63)
     with open_log(path, caps=Caps(max_bytes=1_000), checkpointer=Keeper()) as log:
@@ -287,10 +291,8 @@ def test_a_log_whose_file_another_one_has_moved_goes_on_in_the_new_file(path: Pa
     make(path, 3)
     with open_log(path) as idle, open_log(path) as other:
         assert idle.count() == 3
-        zeros_but_head = path.read_bytes()[:8192]
         sql(path, "UPDATE event SET properties = '{' WHERE sequence = 1")
         assert other.since(0) == []
-        assert zeros_but_head
         assert idle.changed_elsewhere()
         first = idle.append(viewed("from idle"))
         second = other.append(viewed("from other"))
@@ -314,9 +316,7 @@ def test_a_log_whose_file_was_deleted_begins_anew(path: Path) -> None:
 
 
 def test_opening_waits_for_one_who_moves_a_file_but_not_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nearhand.events.quarantine import folder_lock
-
     monkeypatch.setattr("nearhand.events.database.BUSY_TIMEOUT_S", 0.05)
-    with folder_lock(path.parent, 1.0), pytest.raises(StorageError, match="another process is opening it.*try again"):
+    with folder_lock(path.parent, 1.0), pytest.raises(StorageError, match=r"another process is opening it.*try again"):
         open_log(path)
     open_log(path).close()

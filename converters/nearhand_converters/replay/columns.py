@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from nearhand.events.event import MAX_ID_CHARACTERS
 from nearhand_converters.data import FIRST_MS, LAST_MS, MILLISECONDS_FROM, NUMBER, parse_timestamp
-from nearhand_converters.replay.rows import Array, Mask, Rows
+from nearhand_converters.replay.rows import Array, Mask, Rows, json_text, parse_json
 from nearhand_converters.replay.zones import Zone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -261,13 +260,9 @@ def objects(rows: Rows, name: str, column: Array, keep: Collection[str] | None) 
 
 def _loaded(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return parse_json(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a number of JSON")
 
 
 # --- values of JSON lines --------------------------------------------------------------------------------------------
@@ -285,8 +280,7 @@ def object_column(rows: Rows, name: str, values: Sequence[Any], keep: Collection
         values = [None if bad else value for value, bad in zip(values, wrong.tolist(), strict=True)]
     if keep is not None:
         values = [value and {key: value[key] for key in value if key in keep} for value in values]
-    texts = (json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None for value in values)
-    return pa.array(texts, pa.string(), size=len(values))
+    return pa.array([json_text(value) if value else None for value in values], pa.string())
 
 
 def scalar_column(rows: Rows, name: str, values: Sequence[Any]) -> Array:

@@ -22,7 +22,7 @@ from nearhand_converters.replay.events import GROUPS, Reading
 from nearhand_converters.replay.files import Source
 from nearhand_converters.replay.formats import Adapter
 from nearhand_converters.replay.output import TableWriter, whole_file
-from nearhand_converters.replay.rows import Refusals, Table
+from nearhand_converters.replay.rows import Refusals, Table, json_text
 
 # JSON leaves these as they are, but some readers end a line at them.
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -103,7 +103,7 @@ def _merged(text: str | None, names: Sequence[str], row: Sequence[Any], texts: b
     content |= {
         name: _cell(value) if texts else value for name, value in zip(names, row, strict=True) if value is not None
     }
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")) if content else None
+    return json_text(content) if content else None
 
 
 def _cell(text: Any) -> Any:
@@ -117,5 +117,4 @@ def _lines(table: Table) -> Iterator[str]:
     for row in table.to_pylist():
         content = {name: value for name, value in row.items() if name not in GROUPS and value is not None}
         content |= {name: {} if row[name] is None else json.loads(row[name]) for name in GROUPS}
-        text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        yield text.translate(_LINE_ENDS)
+        yield json_text(content).translate(_LINE_ENDS)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from nearhand_converters.errors import DataError
-from nearhand_converters.replay.rows import SKIP, Array, Refusals, Rows
+from nearhand_converters.replay.rows import SKIP, Array, Refusals, Rows, parse_json
 
 BATCH_ROWS = 65_536
 _BLOCK_BYTES = 4_000_000
@@ -284,7 +284,7 @@ def _record(path: Path, number: int, line: bytes, refusals: Refusals) -> dict[st
         return None
     place = f"{path.name} line {number}"
     try:
-        record = json.loads(line.decode("utf-8-sig"), parse_constant=_no_constant)
+        record = parse_json(line.decode("utf-8-sig"))
         if b"\\u" in line:
             json.dumps(record, ensure_ascii=False).encode()  # an escape can spell half of a surrogate pair
     except (ValueError, RecursionError) as error:
@@ -294,7 +294,3 @@ def _record(path: Path, number: int, line: bytes, refusals: Refusals) -> dict[st
         refusals.row(place, "is not a JSON object", "line: is not a JSON object", SKIP)
         return None
     return record
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a number of JSON")

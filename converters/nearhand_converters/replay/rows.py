@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +19,17 @@ Array: TypeAlias = Any
 Table: TypeAlias = Any
 """A pyarrow Table."""
 Mask: TypeAlias = NDArray[np.bool_]
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+# Made once: json.loads and json.dumps would make one for each call that has an option.
+parse_json = json.JSONDecoder(parse_constant=_no_constant).decode
+"""A JSON text as a value; ValueError if it is none, and for NaN and infinities, which are no JSON."""
+json_text = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+"""A value as the one JSON text for it."""
 
 SKIP = "correct it, or pass --skip-malformed to leave such rows out and count them"
 

@@ -110,17 +110,21 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         _make_folder(self.path.parent, durable=self._durability == "power")
-        with folder_lock(self.path.parent, BUSY_TIMEOUT_S):
-            try:
-                self._connection = self._connect()
-            except (sqlite3.Error, DamagedError, UnicodeDecodeError) as error:
-                if not is_damage(error):
-                    raise
-                quarantine(self.path)
-                self._connection = self._connect()
-            self._inode = inode(self._name)
+        try:
+            with folder_lock(self.path.parent, BUSY_TIMEOUT_S):
+                try:
+                    connection = self._connect()
+                except (sqlite3.Error, DamagedError, UnicodeDecodeError) as error:
+                    if not is_damage(error):
+                        raise
+                    self._move_aside()
+                    connection = self._connect()
+                self._inode = inode(self._name)
+        except BaseException:
+            self._disconnect()
+            raise
         self.openings += 1
-        return self._connection
+        return connection
 
     def _is_damaged(self, error: Exception) -> bool:
         """Whether an error that may be damage, or a mistake of ours, is the former."""
@@ -135,19 +139,22 @@ class Database:
     def _quarantine(self) -> None:
         with folder_lock(self.path.parent, BUSY_TIMEOUT_S):
             # While it is open, no other file has its number. If the path names another one, somebody was faster.
-            same = inode(self._name) == self._inode
-            self._disconnect()  # before it is moved, as Windows wants it
-            if same:
-                quarantine(self.path)
+            if inode(self._name) == self._inode:
+                self._move_aside()
+            self._disconnect()
+
+    def _move_aside(self) -> None:
+        if os.name == "nt":
+            self._disconnect()  # there an open file cannot be moved
+        quarantine(self.path)
+        self._disconnect()  # now, and not before: closing, SQLite would tidy up, and throw away what it cannot read
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        self._connection = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        self._prepare(self._connection)
+        return self._connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         check(connection, self._name)  # before anything that writes, so that somebody else's database stays as it is

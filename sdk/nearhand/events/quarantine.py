@@ -42,7 +42,7 @@ def quarantined(path: Path) -> tuple[str, ...]:
 
 
 def quarantine(path: Path) -> None:
-    """Move the database aside, under the next free number. To be called with the folder's lock held, and closed.
+    """Move the database aside, under the next free number. To be called with the folder's lock held.
 
     Killed between two of its steps, it leaves a write-ahead log without its database, which SQLite deletes when it
     makes the fresh one.
@@ -50,13 +50,13 @@ def quarantine(path: Path) -> None:
     number = 1 + max((number for number, _ in _moved(path)), default=0)
     for file, target in zip(files_of(path), files_of(path.with_name(f"{path.name}.corrupt-{number}")), strict=True):
         if file.exists():
-            file.rename(target)
+            file.replace(target)
     sync_folder(path.parent)
 
 
 def _moved(path: Path) -> list[tuple[int, str]]:
-    """The number and the suffix of each file that was moved aside."""
-    name = re.compile(re.escape(path.name) + r"\.corrupt-([1-9]\d{0,8})(-wal|-shm)?")
+    """The number and the suffix of each file that was moved aside, but for the index, in which nothing is kept."""
+    name = re.compile(re.escape(path.name) + r"\.corrupt-([1-9]\d{0,8})(-wal)?")
     found = [name.fullmatch(file.name) for file in path.parent.iterdir()]
     return [(int(match[1]), match[2] or "") for match in found if match]
 
