@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,15 +17,24 @@ from tests.conformance.programs import CANDIDATES, ITEMS, OPERATORS, PROGRAMS, c
 from tests.conformance.streams import Action, Era, Reading, Tape, long_session, streams, visible_from, written
 from tests.environments import Environment, environments
 
-STREAMS = int(os.environ.get("NEARHAND_STREAMS", "200"))
-"""How many streams each operator is tried with."""
 
-
-@settings(max_examples=STREAMS)
+@settings(max_examples=200)
 @given(streams)
 @example(long_session())
 def test_living_and_replaying_give_the_same_features(stream: tuple[int, Sequence[Action]]) -> None:
     """Each operator with each kind of state, through one stream after another."""
+    check(stream)
+
+
+@pytest.mark.torture
+@settings(max_examples=5000)
+@given(streams)
+def test_living_and_replaying_give_the_same_features_5000_times(stream: tuple[int, Sequence[Action]]) -> None:
+    check(stream)
+
+
+def check(stream: tuple[int, Sequence[Action]]) -> None:
+    """That all programs read the same through a stream, however it is folded."""
     tape = written(*stream)
     for name in PROGRAMS:
         lived = live(name, tape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +43,6 @@ from tests.conformance.streams import (
     visible_from,
 )
 
-STREAMS = max(100, int(os.environ.get("NEARHAND_STREAMS", "200")) // 2)
 TIGHT, WIDE = Caps(max_bytes=2500, max_age_ms=20 * DAY), Caps()
 """Room for about 10 events, and for all of them."""
 
@@ -55,10 +54,22 @@ PROGRAMS = [
 WATCHED: Sequence[Mapping[str, Any]] = ({"battery": 0.5}, {"battery": "low"})
 
 
-@settings(max_examples=STREAMS)
+@settings(max_examples=100)
 @given(streams, st.sampled_from([TIGHT, WIDE]))
 def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Action]], limits: Caps) -> None:
     """Two apps with one profile, real SQLite, real eviction; every operator in one program."""
+    check(stream, limits)
+
+
+@pytest.mark.torture
+@settings(max_examples=2000)
+@given(streams, st.sampled_from([TIGHT, WIDE]))
+def test_what_is_served_is_what_a_replay_gives_2000_times(stream: tuple[int, Sequence[Action]], limits: Caps) -> None:
+    check(stream, limits)
+
+
+def check(stream: tuple[int, Sequence[Action]], limits: Caps) -> None:
+    """That a device serves what a replay gives, all through a stream."""
     start, actions = stream
     with (
         TemporaryDirectory() as folder,
@@ -67,7 +78,7 @@ def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Actio
         mock.patch.object(fold, "_TRIM_EVERY", 3),
         Device(Path(folder), limits, start) as device,
     ):
-        for action in [*actions, Read(0), Read(0)]:
+        for action in [*actions, Read(0)]:
             device.play(action)
 
 

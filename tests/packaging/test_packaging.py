@@ -17,6 +17,7 @@ import nearhand
 ROOT = Path(__file__).parents[2]
 FOREIGN = (
     *("onnxruntime", "ai_edge_litert", "tflite_runtime", "onnx", "flatbuffers", "nearhand_converters", "model_zoo"),
+    *("pyarrow", "pandas", "duckdb", "pyspark"),
     *("socket", "ssl", "http.client", "urllib.request", "urllib3", "requests", "multiprocessing", "asyncio"),
 )
 """Runtimes, converters and network modules, none of which `import nearhand` may load."""
