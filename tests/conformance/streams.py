@@ -103,8 +103,9 @@ class Read(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """The features are read, the clock is set by so many ms, and they are read again."""
+    """The clock goes on, the features are read, it is set by so many ms, and they are read again."""
 
+    gap: int
     by: int
 
 
@@ -159,7 +160,7 @@ _records = st.builds(
 _odd_records = st.builds(Record._replace, _records, like=st.none() | _number, again=st.none() | _number)
 _reads = st.builds(Read, st.sampled_from(_GAPS), st.sampled_from(_CONTEXTS), st.sampled_from(_PUSHES))
 _others = st.one_of(
-    st.builds(Jump, st.sampled_from(_JUMPS)),
+    st.builds(Jump, st.sampled_from(_GAPS), st.sampled_from(_JUMPS)),
     st.builds(Travel, st.sampled_from(ZONES)),
     st.builds(Reset),
     st.builds(Forget, _number),
@@ -178,6 +179,19 @@ def long_session() -> tuple[int, list[Action]]:
     """A session that outlasts its windows, and the state that is kept of it."""
     steady = [Record(29 * MINUTE, "item_viewed", "a", 1, "x", 0.5)] * 60
     return STARTS[0], [*steady, Read(0), *steady, Read(MINUTE)]
+
+
+def clock_set_back() -> tuple[int, list[Action]]:
+    """An event that has left a window comes back into it, a restart does not undo what was seen, a reset holds."""
+    record = Record(0, "item_viewed", "a", 1, "x", 0.5)
+    seen = [record, Read(0), Restart("killed"), Jump(0, -MINUTE), record, Read(0), Read(0)]
+    return STARTS[0], [record, Jump(2 * HOUR, -HOUR), *seen, Reset(), Jump(0, -HOUR)]
+
+
+def overtaken_snapshot() -> tuple[int, list[Action]]:
+    """A snapshot, evictions of what came after it, and a start for which nothing better is there."""
+    steady = [Record(MINUTE, "item_viewed", "a", 1, "x", 0.5)] * 30
+    return STARTS[0], [*steady[:3], Restart("closed"), *steady, Restart("killed"), Read(0)]
 
 
 # --- what they mean --------------------------------------------------------------------------------------------------
@@ -260,6 +274,7 @@ class _Writer:
                 self.now += action.gap
                 self.read(action)
             case Jump():
+                self.now += action.gap
                 self.read(Read(0))
                 self.now = max(0, self.now + action.by)
                 self.read(Read(0))

@@ -14,13 +14,24 @@ from hypothesis import example, given, settings
 from nearhand.features import CompiledProgram, FeatureFold, Label, ReplayEvent, fold, replay_profile
 from tests.conformance.compute_features import Device, candidates_of, reading
 from tests.conformance.programs import CANDIDATES, ITEMS, OPERATORS, PROGRAMS, compiled, document
-from tests.conformance.streams import Action, Era, Reading, Tape, long_session, streams, visible_from, written
+from tests.conformance.streams import (
+    Action,
+    Era,
+    Reading,
+    Tape,
+    clock_set_back,
+    long_session,
+    streams,
+    visible_from,
+    written,
+)
 from tests.environments import Environment, environments
 
 
 @settings(max_examples=200)
 @given(streams)
 @example(long_session())
+@example(clock_set_back())
 def test_living_and_replaying_give_the_same_features(stream: tuple[int, Sequence[Action]]) -> None:
     """Each operator with each kind of state, through one stream after another."""
     check(stream)
@@ -117,6 +128,21 @@ def read(state: FeatureFold, when: Reading) -> bytes:
 
 
 REPLAYS = {"in one batch": in_one_batch, "with restarts": with_restarts, "by definition": by_definition}
+
+
+def test_a_burst_of_one_millisecond_keeps_its_order() -> None:
+    first = ReplayEvent(1000, 1, 1000, 0, 0, "item_viewed", "c", {}, {})
+    burst = [first, first._replace(sequence=2, item_id="b"), first._replace(sequence=3, item_id="a")]
+    (vector,) = replay_profile(compiled("last_n"), reversed(burst), [Label(2000)])
+    assert vector.ints.tolist() == [2, 3, 4, 0, 0]  # the codes of a, b and c
+
+
+def test_events_of_one_number_are_no_stumbling_block() -> None:
+    """A log gives every event a number of its own; a file for training may not."""
+    first = ReplayEvent(1000, 1, 1000, 0, 0, "item_viewed", None, {}, {})
+    others = [first._replace(item_id="a"), first._replace(properties={"value": 1})]
+    (vector,) = replay_profile(compiled("count"), [first, *others], [Label(2000)])
+    assert vector.floats.tolist() == [3.0]
 
 
 # On every machine

@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nearhand.events import RESET, Caps, Event, EventLog, RecordedEvent, caps, log
@@ -39,6 +39,7 @@ from tests.conformance.streams import (
     Travel,
     Update,
     offset_minutes,
+    overtaken_snapshot,
     streams,
     visible_from,
 )
@@ -56,6 +57,7 @@ WATCHED: Sequence[Mapping[str, Any]] = ({"battery": 0.5}, {"battery": "low"})
 
 @settings(max_examples=100)
 @given(streams, st.sampled_from([TIGHT, WIDE]))
+@example(overtaken_snapshot(), TIGHT)
 def test_what_is_served_is_what_a_replay_gives(stream: tuple[int, Sequence[Action]], limits: Caps) -> None:
     """Two apps with one profile, real SQLite, real eviction; every operator in one program."""
     check(stream, limits)
@@ -168,6 +170,7 @@ class Device:
                     self.read(app, action.context, wait=0)
                     self.read_by_both(action.context)
             case Jump():
+                self.clock.advance(action.gap)
                 self.read(app, {})
                 self.clock.jump_to(max(0, self.clock.now_ms() + action.by))
                 self.clock.advance(MINUTE)  # for so long a vector may be served again

@@ -134,6 +134,7 @@ def compile_program(program: Program, items: ItemTable) -> CompiledProgram:
 class _Pending(NamedTuple):
     visible_from: int
     sequence: int
+    offered: int  # how many were before it, so that events, which have no order, are never compared
     event: FoldedEvent
 
 
@@ -151,6 +152,7 @@ class FeatureFold:
         self.events = 0
         self._trimmed_at = 0
         self._pending: list[_Pending] = []
+        self._offered = 0
         self._begin(0)
 
     @property
@@ -173,13 +175,14 @@ class FeatureFold:
 
     def offer(self, event: FoldedEvent) -> None:
         """Take note of an event; it is folded once a reading is late enough to see it."""
-        heapq.heappush(self._pending, _Pending(visible_from(event), event.sequence, event))
+        heapq.heappush(self._pending, _Pending(visible_from(event), event.sequence, self._offered, event))
+        self._offered += 1
 
     def advance(self, as_of: int) -> None:
         """Fold what is visible at ``as_of``, ms."""
         pending = self._pending
         while pending and pending[0].visible_from <= as_of:
-            at, _, event = heapq.heappop(pending)
+            at, _, _, event = heapq.heappop(pending)
             self.visible_from = max(self.visible_from, at)
             self._fold(event)
             if self.events % _TRIM_EVERY == 0:
