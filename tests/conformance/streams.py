@@ -184,7 +184,7 @@ def long_session() -> tuple[int, list[Action]]:
 def clock_set_back() -> tuple[int, list[Action]]:
     """An event that has left a window comes back into it, a restart does not undo what was seen, a reset holds."""
     record = Record(0, "item_viewed", "a", 1, "x", 0.5)
-    seen = [record, Read(0), Restart("killed"), Jump(0, -MINUTE), record, Read(0), Read(0)]
+    seen: list[Action] = [record, Read(0), Restart("killed"), Jump(0, -MINUTE), record, Read(0), Read(0)]
     return STARTS[0], [record, Jump(2 * HOUR, -HOUR), *seen, Reset(), Jump(0, -HOUR)]
 
 
