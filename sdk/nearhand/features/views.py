@@ -500,28 +500,7 @@ UserView: TypeAlias = (
     | Pushed
 )
 ItemView: TypeAlias = Item | ItemAffinity | ItemCount | ItemTimeSince | ItemDifference
-View: TypeAlias = (
-    Count
-    | Aggregate
-    | Distinct
-    | Ratio
-    | Decay
-    | TimeSince
-    | Recency
-    | Streak
-    | LastN
-    | Affinity
-    | TopN
-    | Session
-    | LocalTime
-    | Context
-    | Pushed
-    | Item
-    | ItemAffinity
-    | ItemCount
-    | ItemTimeSince
-    | ItemDifference
-)
+View: TypeAlias = UserView | ItemView
 ITEM_VIEWS: tuple[type, ...] = get_args(ItemView)
 SCALAR_VIEWS = (Count, Aggregate, Distinct, Ratio, Decay, TimeSince, Recency, Streak, Session)
 """Views whose value is one number of the profile, which other views may refer to."""
