@@ -14,7 +14,9 @@ from nearhand.ids import is_id, random_id
 
 
 def test_the_defaults_suit_a_phone() -> None:
-    assert Config() == Config(runtime=None, precision=None, durability="power", profile="default")
+    assert Config() == Config(
+        runtime=None, precision=None, durability="power", profile="default", log_bytes=16_000_000, log_days=400
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,19 @@ def test_a_profile_is_a_plain_name(profile: str) -> None:
 def test_a_profile_that_could_be_another_path_is_refused(profile: str) -> None:
     with pytest.raises(UsageError, match=r"Config\.profile"):
         Config(profile=profile)
+
+
+@pytest.mark.parametrize(
+    ("cap", "lowest", "highest"), [("log_bytes", 100_000, 1_000_000_000_000), ("log_days", 1, 36_500)]
+)
+def test_a_cap_of_the_log_is_a_number_in_reason(cap: str, lowest: int, highest: int) -> None:
+    for number in (lowest, highest):
+        assert getattr(Config(**{cap: number}), cap) == number  # type: ignore[arg-type]
+    for wrong in (lowest - 1, highest + 1, 0, -1, float(lowest), str(lowest), None, True):
+        with pytest.raises(UsageError) as caught:
+            Config(**{cap: wrong})  # type: ignore[arg-type]
+        assert caught.value.place == f"Config.{cap}"
+        assert caught.value.remedy == f"use an integer from {lowest:,} to {highest:,}"
 
 
 @given(st.text(max_size=80))
