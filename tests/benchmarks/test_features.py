@@ -56,6 +56,21 @@ def test_cached_vector(
         assert benchmark(raw_get) is not None
 
 
+@pytest.mark.parametrize("contender", ["nearhand candidate features", "100 raw SQLite gets"])
+def test_candidates(
+    benchmark: BenchmarkFixture, personalizer: Personalizer, raw_get: Callable[[], object], contender: str
+) -> None:
+    """All candidate views of 100 candidates, with the profile's vector."""
+    features = personalizer.features
+    item_ids = [f"f_{number + 1:04d}" for number in range(CANDIDATES)]
+    benchmark.group = "features of 100 candidates"
+    if contender.startswith("nearhand"):
+        _, found = benchmark(features.candidates, item_ids)
+        assert found.floats.shape == (CANDIDATES, 6)
+    else:
+        benchmark(lambda: [raw_get() for _ in item_ids])
+
+
 @pytest.mark.parametrize("contender", ["nearhand record, then vector", "nearhand record", "raw SQLite insert"])
 def test_fresh_vector(benchmark: BenchmarkFixture, personalizer: Personalizer, tmp_path: Path, contender: str) -> None:
     """An event, and the first reading after it, which has it in it. Durability "process"."""

@@ -15,6 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from nearhand.clock import SystemClock
 from nearhand.config import Durability
 from nearhand.events import Event, EventLog
+from nearhand.ids import random_id
 
 PORTION = 200  # events of one round, so that the disk's moods even out
 THREADS = 8
@@ -39,6 +40,7 @@ def raw(tmp_path: Path, log: EventLog, durability: Durability) -> Iterator[sqlit
     with closing(sqlite3.connect(tmp_path / "raw.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+        connection.execute("PRAGMA secure_delete = ON")
         for statement in statements:
             connection.execute(statement)
         yield connection
@@ -50,7 +52,7 @@ def rows_like(log: EventLog, numbers: Iterator[int]) -> tuple[str, list[tuple[ob
     texts = {"context": "{}", "properties": '{"seconds":41}'}
     names = [name for name in kept if name != "sequence"]
     rows = [
-        tuple(f"{next(numbers):032x}" if name == "event_id" else texts.get(name, kept[name]) for name in names)
+        tuple(random_id() if name == "event_id" else texts.get(name, kept[name]) for name in names)
         for _ in range(PORTION)
     ]
     return f"INSERT INTO event ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows

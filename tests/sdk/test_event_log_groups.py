@@ -109,7 +109,7 @@ def append_together(
         except (StorageError, EventError, UsageError) as error:
             return error
 
-    log._queue = arrivals = Arrivals()
+    log._groups._queue = arrivals = Arrivals()
     slow.entered.clear()
     slow.go_on.clear()
     with ThreadPoolExecutor(len(calls) + 1) as pool:
@@ -202,3 +202,43 @@ def test_a_leader_that_is_interrupted_leaves_the_others_to_themselves(
         for n, result in enumerate(results):
             assert isinstance(result, list)
             assert [event.item_id for event in result] == ([] if f"t{n}" in interrupted else [f"t{n}"])
+
+
+def test_a_thread_that_is_interrupted_while_it_waits_holds_up_no_other(
+    path: Path, slow: type[Slow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_log(path) as log:
+        kept = log._groups._wait
+        interrupted: list[bool] = []
+
+        def wait() -> None:
+            kept()
+            if not interrupted:
+                interrupted.append(True)
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(log._groups, "_wait", wait)
+
+        def append(item: str) -> list[RecordedEvent]:
+            try:
+                return [log.append(viewed(item))]
+            except KeyboardInterrupt:
+                return []
+
+        results = append_together(log, slow, [partial(append, f"t{n}") for n in range(4)])
+        assert interrupted
+        assert sorted(len(result) for result in results if isinstance(result, list)) == [0, 1, 1, 1]
+        assert log.append(viewed("later")).item_id == "later"
+        items = {event.item_id for event in log.since(0)}
+        assert {"first", "later"} <= items
+        assert log._groups._queue == deque()
+
+
+def test_those_who_were_just_served_come_again_into_one_group(path: Path, slow: type[Slow]) -> None:
+    """Eight threads that append one event after another need fewer transactions than events."""
+    with open_log(path) as log:
+        slow.begun = 0
+        with ThreadPoolExecutor(8) as pool:
+            done = pool.map(lambda part: [log.append(viewed(f"t{part}.{n}")) for n in range(40)], range(8))
+            assert sum(map(len, done)) == log.count() == 320
+        assert slow.begun < 200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from nearhand.events.caps import CHECK_EVERY, Caps, enforce
 from nearhand.events.database import Database, wipe
 from nearhand.events.event import RESET, Event, RecordedEvent
 from nearhand.events.event_types import EventSchema, validate
+from nearhand.events.groups import Groups, Unit
 from nearhand.events.quarantine import files_of, quarantined, sqlite_code
 from nearhand.events.rows import SIZE, Row, insert_marker, insert_one, insert_units
 from nearhand.events.schema import transaction
@@ -33,17 +33,6 @@ from nearhand.events.state import (
 from nearhand.ids import random_id
 
 T = TypeVar("T")
-
-
-class _Unit:
-    """What one call wants to be kept, all of it or nothing, and what became of it."""
-
-    __slots__ = ("error", "recorded", "rows")
-
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows = rows
-        self.recorded: list[RecordedEvent] | None = None
-        self.error: StorageError | None = None
 
 
 class EventLog:
@@ -85,7 +74,7 @@ class EventLog:
         self.eviction_failures = 0
         self._epoch = 0  # a guess: another process may have reset the preferences
         self._generation = 0
-        self._queue: deque[_Unit] = deque()
+        self._groups = Groups(self._commit_group)
         self._lock = threading.Lock()  # for the database, and all that is said about it here
         # The app may change its working directory, and ":memory:" is a file here.
         self._database = Database(path.absolute(), clock=clock, durability=durability)
@@ -105,7 +94,7 @@ class EventLog:
             StorageError: it could not be written; nothing of it has been.
             UsageError: the log is closed, or ``event`` is not an :class:`Event`.
         """
-        return self._keep([self._row(event)])[0]
+        return self._groups.keep([self._row(event)])[0]
 
     def append_many(self, events: Iterable[Event]) -> list[RecordedEvent]:
         """Keep several events in one transaction, all of them or none; see :meth:`append`.
@@ -124,7 +113,7 @@ class EventLog:
                 rows.append(self._row(event))
             except EventError as error:
                 raise EventError(f"events[{position}].{error.field}", error.problem, remedy=error.remedy) from error
-        return self._keep(rows) if rows else []
+        return self._groups.keep(rows) if rows else []
 
     def reset(self) -> RecordedEvent:
         """Begin a new epoch: what was recorded so far stays visible, and is no taste any more.
@@ -374,22 +363,11 @@ class EventLog:
             event.texts["properties"],
         )
 
-    def _keep(self, rows: list[Row]) -> list[RecordedEvent]:
-        """Group commit: whoever gets the lock keeps what all the others have brought while they waited for it."""
-        unit = _Unit(rows)
-        self._queue.append(unit)
+    def _commit_group(self, units: list[Unit]) -> None:
         with self._lock:
-            if unit.recorded is None and unit.error is None:
-                units = [self._queue.popleft() for _ in range(len(self._queue))]
-                if unit not in units:  # a leader took it, and was interrupted
-                    units.append(unit)
-                self._commit(units)
-        if unit.error is not None:
-            raise unit.error
-        assert unit.recorded is not None
-        return unit.recorded
+            self._commit(units)
 
-    def _commit(self, units: list[_Unit]) -> None:
+    def _commit(self, units: list[Unit]) -> None:
         """Keep all units; if that fails, each by itself, so that one cannot take the others down."""
         try:
             kept = self._insert([unit.rows for unit in units])

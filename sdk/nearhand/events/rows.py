@@ -28,7 +28,7 @@ _EPOCH = COLUMNS.index("epoch")
 _VALUES = ["?"] * len(COLUMNS)
 _VALUES[_EPOCH] = "(SELECT epoch FROM ledger WHERE epoch = ?)"
 _INSERT = f"INSERT INTO event ({', '.join(COLUMNS)}) VALUES ({', '.join(_VALUES)}) ON CONFLICT (event_id) DO NOTHING"
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode  # what is stored has no space around it
 
 
 def recorded(row: Row) -> RecordedEvent:
@@ -37,10 +37,24 @@ def recorded(row: Row) -> RecordedEvent:
     Raises:
         DamagedError: what is stored is not JSON.
     """
+    event = object.__new__(RecordedEvent)  # __init__ sets field by field: twice as long, for each event
+    values = vars(event)
+    values.update(zip(COLUMNS, row, strict=True))
     try:
-        return RecordedEvent(*(*row[:-2], _decode(row[-2]), _decode(row[-1])))
+        values["context"] = _decoded(row[-2])
+        values["properties"] = _decoded(row[-1])
+        return event
     except ValueError as error:
         raise DamagedError(f"the event {row[1]} is not JSON ({error})") from error
+
+
+def _decoded(text: str) -> Any:
+    if text == "{}":  # most contexts
+        return {}
+    value, end = _decode(text)
+    if end != len(text):
+        raise ValueError(f"more after character {end}")
+    return value
 
 
 def insert_one(connection: sqlite3.Connection, row: Row) -> RecordedEvent:
