@@ -190,7 +190,8 @@ class Trees:
         node = self.leaves(numbers, categories)
         found = np.tile(self.base, (len(node), 1))
         if self.values.shape[1] == len(self.base):
-            return found + self._leaf_values(node, numbers).sum(axis=1)
+            found += self._leaf_values(node, numbers).sum(axis=1)
+            return found
         for tree, output in enumerate(self.output):
             found[:, output] += self._leaf_values(node[:, tree : tree + 1], numbers)[:, 0, 0]
         return found
