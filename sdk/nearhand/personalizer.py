@@ -65,6 +65,7 @@ class Status:
         events: number of events in the profile's log; log_bytes: its size on disk.
         unknown_items: events whose item this bundle's catalogue does not have.
         drops: reason → how many events left the log by its caps, ever.
+        eviction_failures: how often, since opening, the caps could not be enforced; it is tried again.
         quarantined: the files that a damaged log was moved to.
         features: how features are served; None: the bundle has no feature program.
         latencies: verb → latency.
@@ -84,6 +85,7 @@ class Status:
     log_bytes: int
     unknown_items: int
     drops: Mapping[str, int]
+    eviction_failures: int
     quarantined: tuple[str, ...]
     features: FeatureStatus | None
     latencies: Mapping[str, Latency]
@@ -304,6 +306,7 @@ class Personalizer:
                 log_bytes=self._log.bytes_on_disk(),
                 unknown_items=self._fold.unknown_items,
                 drops=self._log.drops(),
+                eviction_failures=self._log.eviction_failures,
                 quarantined=self._log.quarantined,
                 features=None if self._features is None else self._features.status(),
                 latencies=self._meter.latencies(),

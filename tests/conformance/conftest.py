@@ -20,6 +20,7 @@ from nearhand_converters.pipeline import Conversion, convert
 from nearhand_converters.recipe import Recipe, read_recipe
 from nearhand_converters.sources.factors import FactorModel, read_factors
 from tests.environments.fixtures import environment
+from tests.real_data import real_data
 
 __all__ = ["environment"]
 
@@ -59,6 +60,5 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Films:
 @pytest.fixture(scope="session")
 def movielens_films(films: Films) -> Films:
     """The same, on ml-latest-small only."""
-    if "ml-latest-small" not in films.conversion.manifest.evidence.data:
-        pytest.skip("needs ml-latest-small: set NEARHAND_DATA")
+    real_data("ml-latest-small")
     return films

@@ -5,10 +5,8 @@ Integers must be equal; numbers may differ by the last place of a float32, and b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -21,6 +19,7 @@ from tests.conformance.films_cases import FILMS
 from tests.conformance.oracles import DAY, Case, RealLog, halved_weights, murmur3
 from tests.conformance.real_logs import films_log, shop_log
 from tests.conformance.shop_cases import SHOP
+from tests.real_data import real_data
 
 # MurmurHash3_x86_32 of UTF-8 texts as published: by Wikipedia, and by implementers to each other.
 MURMUR = [
@@ -59,22 +58,14 @@ def computed(log: RealLog, cases: Sequence[Case]) -> Values:
     return Values(log, log.features(sorted((case.view for case in cases), key=lambda view: view["op"] in referring)))
 
 
-def data(*path: str) -> Path:
-    """A data set's place, or a skip."""
-    found = Path(os.environ.get("NEARHAND_DATA", "")).joinpath(*path)
-    if not found.exists():
-        pytest.skip(f"needs {'/'.join(path)}: set NEARHAND_DATA")
-    return found
-
-
 @pytest.fixture(scope="session")
 def films_values() -> Values:
-    return computed(films_log(data("ml-latest-small")), FILMS)
+    return computed(films_log(real_data("ml-latest-small")), FILMS)
 
 
 @pytest.fixture(scope="session")
 def shop_values() -> Values:
-    return computed(shop_log(data("uci-online-retail", "online_retail.parquet")), SHOP)
+    return computed(shop_log(real_data("uci-online-retail", "online_retail.parquet")), SHOP)
 
 
 @pytest.mark.parametrize("case", FILMS, ids=lambda case: case.name)

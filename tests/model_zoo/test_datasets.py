@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 import threading
 import zipfile
 from collections import Counter
@@ -25,6 +24,7 @@ from model_zoo.datasets.sample import _FAMOUS, FILMS
 from nearhand.errors import UsageError
 from nearhand_converters.data import Dataset, positives, temporal_split
 from nearhand_converters.errors import DataError
+from tests.real_data import real_data
 
 GENRES = {
     *("Action", "Adventure", "Animation", "Comedy", "Crime", "Documentary", "Drama", "Family", "Fantasy", "History"),
@@ -215,8 +215,7 @@ class TestMovieLens:
             movielens_dataset(tmp_path)
 
     def test_the_real_data(self) -> None:
-        if not os.environ.get("NEARHAND_DATA"):
-            pytest.skip("NEARHAND_DATA is not set: no real MovieLens data to read")
+        real_data("ml-latest-small")
         dataset = find_dataset(offline=True)
         assert dataset.origin.startswith("NEARHAND_DATA (")
         assert (len(dataset.catalogue), len(dataset.interactions.users)) == (9742, 610)

@@ -468,6 +468,7 @@ def test_status_says_what_is_loaded_and_what_was_done(tiny: Tiny, opened: Open) 
     assert status.runtime_version == installed_runtimes()[RUNTIMES[0]]().version
     assert (status.profile, status.items, status.events, status.unknown_items) == ("default", ITEMS, 4, 1)
     assert status.log_bytes > 0
+    assert status.eviction_failures == 0
     assert {verb: latency.calls for verb, latency in status.latencies.items()} == {
         "record": 4, "recommend": 1, "similar": 1,
     }  # fmt: skip
