@@ -21,7 +21,8 @@ from rich.table import Table
 from nearhand import Config, Event, EventError, NearhandError, Personalizer, Recommendation, UsageError, __version__
 from nearhand.bundle import install_bundle, verify_bundle
 from nearhand.bundle.document import serialize
-from nearhand.bundle.schema import Estimate, Items, Manifest, Precision, RuntimeName
+from nearhand.bundle.manifest import Manifest
+from nearhand.bundle.schema import Estimate, Items, Precision, RuntimeName
 from nearhand.events import event_from_json
 from nearhand.runtime import installed_runtimes
 from nearhand_converters.console import json_option, progress_bars, reporting_errors
@@ -121,7 +122,7 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
         click.echo(serialize(manifest).decode(), nl=False)
         return
     click.echo(f"{manifest.name} {manifest.version}, format {manifest.format}, licence: {manifest.licence}")
-    click.echo(f"{manifest.items.count:,} items, history window {manifest.policy.window}")
+    click.echo(f"{manifest.retrieval.items.count:,} items, history window {manifest.retrieval.policy.window}")
     _print_evidence(manifest, read_measured(bundle))
     _print_slices(manifest)
     for model in manifest.models:
@@ -199,13 +200,13 @@ def _conversion_document(conversion: Conversion) -> dict[str, Any]:
         "bundle": str(conversion.path),
         "bytes": conversion.path.stat().st_size,
         "measured": str(conversion.measured_path),
-        "evidence": json.loads(serialize(conversion.manifest.evidence)),
+        "evidence": json.loads(serialize(conversion.manifest.retrieval.evidence)),
         "latency_us": dict(conversion.latency_us),
     }
 
 
 def _print_evidence(manifest: Manifest, latency_us: Mapping[str, float]) -> None:
-    shown = manifest.evidence
+    shown = manifest.retrieval.evidence
     fp32 = {variant.runtime: variant.bytes for variant in shown.variants if variant.precision == "fp32"}
     table = Table("variant", "bytes", "of fp32", "NDCG@10", "change against the source", "top-10 overlap")
     if latency_us:
@@ -237,13 +238,13 @@ def _print_evidence(manifest: Manifest, latency_us: Mapping[str, float]) -> None
 
 def _print_slices(manifest: Manifest) -> None:
     """Where a variant loses, if it does: NDCG@10 against the source model by kinds of users and items."""
-    shown = manifest.evidence
+    shown = manifest.retrieval.evidence
     table = Table("change of NDCG@10", "users", *(f"{v.runtime} {v.precision}" for v in shown.variants))
     for part in zip(*(variant.slices for variant in shown.variants), strict=True):
         table.add_row(part[0].name, f"{part[0].users:,}", *(_estimate(one.ndcg_change, "{:+.2%}") for one in part))
     Console(width=150).print(table)
     click.echo(
-        f"the window of {manifest.policy.window} items itself changes the source model's NDCG@10 by "
+        f"the window of {manifest.retrieval.policy.window} items itself changes the source model's NDCG@10 by "
         + _estimate(shown.window_ndcg_change, "{:+.2%}")
     )
 
@@ -282,7 +283,7 @@ def _history(text: str, manifest: Manifest, items: Items) -> list[Event]:
             place="--history",
             remedy=f"use ids such as {items.item_ids[0]}",
         )
-    confidences = manifest.policy.confidences
+    confidences = manifest.retrieval.policy.confidences
     positive = [event for event, confidence in confidences.items() if confidence > 0]
     if not positive:
         raise UsageError("no event type has a positive confidence", place="policy", remedy="correct the recipe")

@@ -21,6 +21,7 @@ from nearhand import __version__
 from nearhand.bundle import write_archive
 from nearhand.bundle.document import serialize
 from nearhand.bundle.durable import storage_errors
+from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import (
     FORMAT_VERSION,
     MANIFEST_PATH,
@@ -31,7 +32,6 @@ from nearhand.bundle.schema import (
     GoldenReference,
     Items,
     ItemsReference,
-    Manifest,
     Model,
     Policy,
     Precision,

@@ -117,7 +117,7 @@ class Personalizer:
         self._items = items
         self._rows = {item_id: row for row, item_id in enumerate(self._items.item_ids)}
         self._popularity = Popularity(self._items.popularity)
-        self._fold = HistoryFold(bundle.manifest.policy, self._rows)
+        self._fold = HistoryFold(bundle.manifest.retrieval.policy, self._rows)
         self._folded = 0
         self._rewrites: int | None = None
         self._load_models(runtimes, selftests)
@@ -336,7 +336,7 @@ class Personalizer:
         """Read what the log holds beyond what was folded, whichever Personalizer wrote it."""
         reading = self._log.read("", self._folded, self._rewrites)
         if reading.anew:
-            self._fold = HistoryFold(self._bundle.manifest.policy, self._rows)
+            self._fold = HistoryFold(self._bundle.manifest.retrieval.policy, self._rows)
         self._fold.fold(reading.events)
         self._folded, self._rewrites = reading.through, reading.rewrites
 
@@ -349,7 +349,7 @@ class Personalizer:
     def _explanations(self, history: tuple[HistoryItem, ...], user: User, best: Candidates) -> list[Explanation]:
         confidences = np.array([item.confidence for item in history])
         parts = contributions(user.history_vectors[: len(history)], confidences, best.vectors)
-        verbs = self._bundle.manifest.policy.verbs
+        verbs = self._bundle.manifest.retrieval.policy.verbs
         return explain(history, parts, self._items, verbs)
 
     def _recommendations(
@@ -410,7 +410,7 @@ class Personalizer:
         yield from sorted(pairs, key=lambda pair: (order[pair[0].runtime], sum(v.file.bytes for v in pair)))
 
     def _load(self, runtime: Runtime, encoder: Variant, index: Variant, selftests: Path) -> Retriever:
-        policy = self._bundle.manifest.policy
+        policy = self._bundle.manifest.retrieval.policy
         with ExitStack() as unless_it_passes:
             sessions = []
             for variant in (encoder, index):

@@ -36,9 +36,9 @@ def main() -> None:
                 retriever = Retriever(
                     runtime.load(slot.path(encoder.file)),
                     runtime.load(slot.path(index.file)),
-                    items=manifest.items.count,
-                    window=manifest.policy.window,
-                    candidates=manifest.policy.candidates,
+                    items=manifest.retrieval.items.count,
+                    window=manifest.retrieval.policy.window,
+                    candidates=manifest.retrieval.policy.candidates,
                 )
                 check_golden(retriever, golden, encoder.precision, place=f"{name}/{encoder.precision}")
                 lists, vectors = [], []

@@ -51,11 +51,11 @@ def retriever(films: Films, runtime: RuntimeName, precision: Precision) -> Retri
     """The variant, loaded."""
     encoder, index = files(films, runtime, precision)
     engine = installed_runtimes()[runtime]()
-    policy = films.bundle.manifest.policy
+    policy = films.bundle.manifest.retrieval.policy
     return Retriever(
         engine.load(films.bundle.path(encoder.file)),
         engine.load(films.bundle.path(index.file)),
-        items=films.bundle.manifest.items.count,
+        items=films.bundle.manifest.retrieval.items.count,
         window=policy.window,
         candidates=policy.candidates,
     )
@@ -71,17 +71,17 @@ def test_int8_is_at_most_30_percent_of_fp32(films: Films, runtime: RuntimeName) 
 
 @pytest.mark.parametrize("runtime", ["onnx", "tflite"])
 def test_int8_ranks_as_well_on_movielens(movielens_films: Films, runtime: RuntimeName) -> None:
-    variants = movielens_films.conversion.manifest.evidence.variants
+    variants = movielens_films.conversion.manifest.retrieval.evidence.variants
     evidence = next(v for v in variants if (v.runtime, v.precision) == (runtime, "int8"))
     assert evidence.ndcg_change.low >= Decimal("-0.02")
     assert evidence.top10_overlap >= Decimal("0.97")
-    source = movielens_films.conversion.manifest.evidence
+    source = movielens_films.conversion.manifest.retrieval.evidence
     assert source.source_ndcg_at_10.low > source.popularity_ndcg_at_10.high
 
 
 def test_int8_ranks_as_well_for_20_000_simulated_users(tmp_path: Path) -> None:
     films = make_films(sample_dataset(20_000), tmp_path, precisions=["int8"])
-    evidence = films.conversion.manifest.evidence
+    evidence = films.conversion.manifest.retrieval.evidence
     assert evidence.users > 19_000
     assert {(v.runtime, v.precision) for v in evidence.variants} == {("onnx", "int8"), ("tflite", "int8")}
     for variant in evidence.variants:

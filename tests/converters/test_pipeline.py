@@ -74,11 +74,11 @@ def test_the_bundle_is_one_that_the_sdk_accepts(blocks: Conversion) -> None:
     for role in ("encoder", "index"):
         kinds = [(variant.runtime, variant.precision) for variant in manifest.model(role).variants]
         assert kinds == [(runtime, precision) for runtime in TARGETS for precision in PRECISIONS]
-    assert manifest.items.count == ITEMS
-    assert manifest.golden.count == RECIPE.golden_cases
-    assert manifest.policy == RECIPE.policy(ALPHA)
-    assert manifest.evidence.budget == RECIPE.budgets()
-    assert manifest.evidence.dropped == {}
+    assert manifest.retrieval.items.count == ITEMS
+    assert manifest.retrieval.golden.count == RECIPE.golden_cases
+    assert manifest.retrieval.policy == RECIPE.policy(ALPHA)
+    assert manifest.retrieval.evidence.budget == RECIPE.budgets()
+    assert manifest.retrieval.evidence.dropped == {}
     assert manifest.provenance["source_sha256"] == model(blocks.path.parent).sha256
 
 
@@ -134,7 +134,7 @@ def test_the_licence(source: FactorModel, tmp_path: Path, recipes: str, datas: s
 
 
 def test_int8_is_smaller(blocks: Conversion) -> None:
-    sizes = {(v.runtime, v.precision): v.bytes for v in blocks.manifest.evidence.variants}
+    sizes = {(v.runtime, v.precision): v.bytes for v in blocks.manifest.retrieval.evidence.variants}
     for (runtime, precision), size in sizes.items():
         files = [
             variant.file.bytes
@@ -209,13 +209,13 @@ def test_missing_folders_are_made(source: FactorModel, tmp_path: Path) -> None:
 def test_one_target_alone(source: FactorModel, tmp_path: Path, target: str) -> None:
     manifest = convert_blocks(source, tmp_path, targets=[target]).manifest
     assert {variant.runtime for one in manifest.models for variant in one.variants} == {target}
-    assert [(v.runtime, v.precision) for v in manifest.evidence.variants] == [(target, p) for p in PRECISIONS]
+    assert [(v.runtime, v.precision) for v in manifest.retrieval.evidence.variants] == [(target, p) for p in PRECISIONS]
 
 
 def test_int8_alone(source: FactorModel, tmp_path: Path) -> None:
     manifest = convert_blocks(source, tmp_path, precisions=["int8"]).manifest
     assert {variant.precision for one in manifest.models for variant in one.variants} == {"int8"}
-    assert {variant.precision for variant in manifest.evidence.variants} == {"int8"}
+    assert {variant.precision for variant in manifest.retrieval.evidence.variants} == {"int8"}
 
 
 def _few_items() -> Dataset:
@@ -234,8 +234,8 @@ def test_int8_that_is_not_smaller_is_dropped_and_the_manifest_says_so(tmp_path: 
         conversion = convert_blocks(tiny, tmp_path, loose, dataset=_few_items(), precisions=precisions)
         manifest = verify_bundle(conversion.path, sdk_version=__version__)
         assert {variant.precision for one in manifest.models for variant in one.variants} == {"fp32"}
-        assert set(manifest.evidence.dropped) == {"onnx/int8", "tflite/int8"}
-        for reason in manifest.evidence.dropped.values():
+        assert set(manifest.retrieval.evidence.dropped) == {"onnx/int8", "tflite/int8"}
+        for reason in manifest.retrieval.evidence.dropped.values():
             small, whole = (int(word) for word in reason.split() if word.isdigit())
             assert small >= whole
             assert "bytes are not fewer than" in reason
@@ -305,7 +305,7 @@ def test_the_evidence_is_what_the_bundle_does(blocks: Conversion, source: Factor
         common = len(set(ranked[:10]) & set(best[:10])) / 10
         mine.append((_gain(ranked, targets), len(set(ranked[:50]) & set(targets)) / len(targets), common))
         theirs.append((_gain(best, targets), len(set(best[:50]) & set(targets)) / len(targets)))
-    evidence = blocks.manifest.evidence
+    evidence = blocks.manifest.retrieval.evidence
     (variant,) = [v for v in evidence.variants if (v.runtime, v.precision) == ("onnx", "int8")]
     ndcg, recall, overlap = np.mean(mine, axis=0)
     source_ndcg, source_recall = np.mean(theirs, axis=0)
@@ -321,7 +321,7 @@ def test_the_evidence_is_what_the_bundle_does(blocks: Conversion, source: Factor
 
 
 def test_intervals_hold_their_values_and_slices_add_up(blocks: Conversion) -> None:
-    evidence = blocks.manifest.evidence
+    evidence = blocks.manifest.retrieval.evidence
     for variant in evidence.variants:
         for estimate in (variant.ndcg_at_10, variant.recall_at_50, variant.ndcg_change, variant.recall_change):
             assert estimate.low <= estimate.value <= estimate.high
@@ -421,7 +421,7 @@ def test_a_broken_budget_names_variant_quantity_value_and_bound(
     recipe = replace(RECIPE, budget=budget)
     error = refused(BudgetError, temporary, tmp_path / "out", lambda out: convert_blocks(source, out, recipe))
     assert "nothing was written" in error.remedy
-    for variant in blocks.manifest.evidence.variants:
+    for variant in blocks.manifest.retrieval.evidence.variants:
         assert f"{variant.runtime}/{variant.precision}: {quantity.format(**_values(variant))}" in error.problem
 
 

@@ -430,7 +430,7 @@ REFUSED_MANIFESTS: dict[str, tuple[Edit, type[BundleError], tuple[str, ...]]] = 
     "number for text": (lambda m: m.update(licence=1), BundleFormatError, ("licence", "not a string")),
     "text for number": (lambda m: m["policy"].update(window="8"), BundleFormatError, ("policy.window",)),
     "list for object": (lambda m: m.update(policy=[]), BundleFormatError, ("policy", "a list, not an object")),
-    "null": (lambda m: m.update(items=None), BundleFormatError, ("items", "null, not an object")),
+    "null": (lambda m: m.update(models=None), BundleFormatError, ("models", "null, not a list")),
     "unknown role": (lambda m: m["models"][0].update(role="oracle"), BundleFormatError, ("models[0].role", "oracle")),
     "no variant": (lambda m: m["models"][0].update(variants=[]), BundleFormatError, ("models[0]", "no variant")),
     "one role twice": (lambda m: m["models"].append(m["models"][0]), BundleFormatError, ("roles",)),

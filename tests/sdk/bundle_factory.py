@@ -11,6 +11,7 @@ from typing import Any
 
 from nearhand.bundle.archive import write_archive
 from nearhand.bundle.document import serialize
+from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import (
     Budget,
     Estimate,
@@ -21,7 +22,6 @@ from nearhand.bundle.schema import (
     GoldenReference,
     Items,
     ItemsReference,
-    Manifest,
     Model,
     Policy,
     Precision,

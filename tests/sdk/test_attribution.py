@@ -173,13 +173,13 @@ chosen_events = st.lists(
 def test_evidence_sums_to_the_score_that_the_runtime_computed(
     tiny: Tiny, variant: Variant, chosen: list[tuple[int, str]]
 ) -> None:
-    history, scores, parts = parts_of(variant, fold_events(tiny.manifest.policy, chosen))
+    history, scores, parts = parts_of(variant, fold_events(tiny.manifest.retrieval.policy, chosen))
     largest = max(float(np.abs(scores).max()), 1e-30)
     assert np.abs(parts.sum(axis=1) - scores).max() <= 1e-5 * largest
     if not any(item.confidence > 0 for item in history):
         assert not scores.any()
     for score, row in zip(scores.tolist(), parts, strict=True):
-        (explanation,) = explain(history, row[None], tiny.items, tiny.manifest.policy.verbs)
+        (explanation,) = explain(history, row[None], tiny.items, tiny.manifest.retrieval.policy.verbs)
         evidence = explanation.evidence
         assert sum(one.contribution for one in evidence) == pytest.approx(score, abs=1e-5 * largest)
         assert len(evidence) == sum(len(item.events) for item in history)
@@ -190,8 +190,8 @@ def test_evidence_sums_to_the_score_that_the_runtime_computed(
 def test_the_events_of_an_item_sum_to_the_items_part(
     tiny: Tiny, variant: Variant, chosen: list[tuple[int, str]]
 ) -> None:
-    history, _, parts = parts_of(variant, fold_events(tiny.manifest.policy, chosen))
-    policy = tiny.manifest.policy
+    history, _, parts = parts_of(variant, fold_events(tiny.manifest.retrieval.policy, chosen))
+    policy = tiny.manifest.retrieval.policy
     for row in parts:
         (explanation,) = explain(history, row[None], tiny.items, policy.verbs)
         for item, part in zip(history, row.tolist(), strict=True):

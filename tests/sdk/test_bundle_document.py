@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearhand.bundle.document import FieldError, Number, decode, join, listed, load, nearest, parse, serialize
-from nearhand.bundle.schema import Golden, GoldenCase, Items, Manifest, semantic_version
+from nearhand.bundle.manifest import Manifest
+from nearhand.bundle.schema import Golden, GoldenCase, Items, semantic_version
 from nearhand.errors import BundleFormatError, UsageError
 from tests.sdk.bundle_factory import make_files, make_golden, make_items, make_manifest
 

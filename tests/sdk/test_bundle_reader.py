@@ -65,7 +65,7 @@ def test_an_installed_bundle_has_everything(bundle: Path, slots: Path) -> None:
     assert opened.golden() == make_golden()
     assert opened.digest == hashlib.sha256(make_entries()["manifest.json"]).hexdigest()
     assert opened.folder == slots / opened.digest
-    assert opened.path(opened.manifest.items.file).read_bytes() == make_files()["items.json"]
+    assert opened.path(opened.manifest.retrieval.items.file).read_bytes() == make_files()["items.json"]
     assert contents(slots) == {f"{opened.digest}/{name}": data for name, data in make_entries().items()}
     assert open_slot(opened.folder, SDK_VERSION) == opened
 

@@ -109,7 +109,9 @@ def plain(recommendations: list[Recommendation]) -> list[Recommendation]:
 
 def exact_list(tiny: Tiny, precision: Precision, events: Iterable[RecordedEvent], k: int) -> list[tuple[int, float]]:
     """The list as the definition has it: fold, float64 solve, all items, best first."""
-    fold = HistoryFold(tiny.manifest.policy, {item_id: row for row, item_id in enumerate(tiny.items.item_ids)})
+    fold = HistoryFold(
+        tiny.manifest.retrieval.policy, {item_id: row for row, item_id in enumerate(tiny.items.item_ids)}
+    )
     fold.fold(events)
     history = fold.history()
     table = tiny.tables[precision].astype(np.float64)
@@ -178,7 +180,7 @@ def test_what_was_seen_or_is_in_the_history_is_not_recommended(tiny: Tiny, perso
         row = best[int(generator.integers(0, len(best)))]
         personalizer.record(Event(types[int(generator.integers(0, len(types)))], f"m_{row}"))
         met.add(row)
-    assert {"item_clicked", "item_saved"}.isdisjoint(tiny.manifest.policy.seen)
+    assert {"item_clicked", "item_saved"}.isdisjoint(tiny.manifest.retrieval.policy.seen)
     assert not met & set(rows_of(personalizer.recommend(ITEMS)))
 
 

@@ -2,8 +2,9 @@
 
 from nearhand.bundle.archive import Archive, Limits, write_archive
 from nearhand.bundle.document import parse, serialize
+from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.reader import BundleFolder, install_bundle, open_slot, read_manifest, verify_bundle
-from nearhand.bundle.schema import Golden, Items, Manifest
+from nearhand.bundle.schema import Golden, Items
 
 __all__ = [
     "Archive",

@@ -6,7 +6,7 @@ it was verified and is on the disk, so a slot that exists is complete and openin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,15 +16,9 @@ from typing import Any
 from nearhand.bundle.archive import DEFAULT_LIMITS, FETCH_AGAIN, Archive, Limits, check_names
 from nearhand.bundle.document import decode, load, parse
 from nearhand.bundle.durable import storage_errors, sync_file, sync_folder
-from nearhand.bundle.schema import (
-    FORMAT_VERSION,
-    MANIFEST_PATH,
-    FileReference,
-    Golden,
-    Items,
-    Manifest,
-    semantic_version,
-)
+from nearhand.bundle.manifest import Manifest
+from nearhand.bundle.schema import FORMAT_VERSION, MANIFEST_PATH, FileReference, Golden, Items, semantic_version
+from nearhand.bundle.tables import TableGolden, TableModel, parse_table_golden, parse_thresholds, parse_vocabularies
 from nearhand.errors import BundleError, BundleFormatError, BundleIntegrityError, BundleVersionError
 from nearhand.ids import random_id
 
@@ -49,21 +43,56 @@ class BundleFolder:
         """The catalogue.
 
         Raises:
+            UsageError: the bundle makes no recommendations.
             BundleFormatError: it is outside the schema, or not of the length that the manifest says.
             StorageError: the file cannot be read.
         """
-        reference = self.manifest.items
+        reference = self.manifest.retrieval.items
         return parse_items(self.manifest, self._read(reference.file), place=reference.file.path)
 
     def golden(self) -> Golden:
-        """The golden vectors.
+        """The golden vectors of the retrieval.
 
         Raises:
+            UsageError: the bundle makes no recommendations.
             BundleFormatError: they are outside the schema, or not as many as the manifest says.
             StorageError: the file cannot be read.
         """
-        reference = self.manifest.golden
+        reference = self.manifest.retrieval.golden
         return parse_golden(self.manifest, self._read(reference.file), place=reference.file.path)
+
+    def table_golden(self, model: TableModel) -> TableGolden:
+        """The golden vectors of a ranker or a predictor of this bundle.
+
+        Raises:
+            BundleFormatError: they are outside the schema, or do not fit the model.
+            StorageError: the file cannot be read.
+        """
+        reference = model.golden.file
+        return parse_table_golden(model, self._read(reference), place=reference.path)
+
+    def vocabularies(self) -> dict[str, tuple[str, ...]]:
+        """Name → texts, in the order of their codes; empty if the bundle has none.
+
+        Raises:
+            BundleFormatError: they are outside the schema, or not of the lengths that the manifest says.
+            StorageError: the file cannot be read.
+        """
+        reference = self.manifest.vocabularies
+        if reference is None:
+            return {}
+        return parse_vocabularies(reference, self._read(reference.file), place=reference.file.path)
+
+    def thresholds(self, model: TableModel) -> tuple[tuple[float, ...], ...]:
+        """For each number column of a model with the encoding ``ranks``: its thresholds, ascending; else empty.
+
+        Raises:
+            BundleFormatError: they are not ascending numbers.
+            StorageError: the file cannot be read.
+        """
+        if model.ranks is None:
+            return ()
+        return parse_thresholds(model.ranks, self._read(model.ranks.file), place=model.ranks.file.path)
 
     def _read(self, reference: FileReference) -> bytes:
         with storage_errors(reference.path):
@@ -168,7 +197,7 @@ def parse_items(manifest: Manifest, data: bytes, *, place: str) -> Items:
         BundleFormatError: it is outside the schema, or not of the length that the manifest says.
     """
     items = parse(Items, data, place=place)
-    _check_count(len(items.item_ids), manifest.items.count, "items", place)
+    _check_count(len(items.item_ids), manifest.retrieval.items.count, "items", place)
     return items
 
 
@@ -180,10 +209,11 @@ def parse_golden(manifest: Manifest, data: bytes, *, place: str) -> Golden:
             manifest says.
     """
     golden = parse(Golden, data, place=place)
-    _check_count(len(golden.cases), manifest.golden.count, "golden cases", place)
+    retrieval = manifest.retrieval
+    _check_count(len(golden.cases), retrieval.golden.count, "golden cases", place)
     for index, case in enumerate(golden.cases):
         for row in (*case.rows, *(row for rows in case.expected.values() for row in rows)):
-            if not 0 <= row < manifest.items.count:
+            if not 0 <= row < retrieval.items.count:
                 raise BundleFormatError(f"names item row {row}, which is not there", place=f"{place}: cases[{index}]")
     return golden
 
@@ -270,9 +300,20 @@ def _hashed(archive: Archive, reference: FileReference) -> Iterator[bytes]:
 
 
 def _check_documents(archive: Archive, manifest: Manifest) -> None:
-    """Whether the catalogue and the golden vectors are what the manifest says, beyond their hash."""
-    for parser, reference in ((parse_items, manifest.items.file), (parse_golden, manifest.golden.file)):
-        parser(manifest, archive.read(reference.path), place=f"{archive.name}: {reference.path}")
+    """Whether the documents are what the manifest says, beyond their hash."""
+
+    def check(parser: Callable[..., object], subject: object, reference: FileReference) -> None:
+        parser(subject, archive.read(reference.path), place=f"{archive.name}: {reference.path}")
+
+    for model in manifest.table_models:
+        check(parse_table_golden, model, model.golden.file)
+        if model.ranks is not None:
+            check(parse_thresholds, model.ranks, model.ranks.file)
+    if manifest.vocabularies is not None:
+        check(parse_vocabularies, manifest.vocabularies, manifest.vocabularies.file)
+    if manifest.items is not None:
+        check(parse_items, manifest, manifest.retrieval.items.file)
+        check(parse_golden, manifest, manifest.retrieval.golden.file)
 
 
 def _unique(references: Iterable[FileReference]) -> Iterator[FileReference]:

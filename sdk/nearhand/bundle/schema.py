@@ -1,17 +1,11 @@
-"""What a bundle says about itself: ``manifest.json``, ``items.json`` and ``golden.json`` as frozen dataclasses.
-
-The manifest names every other file of the bundle with its size and sha256; nothing else may be in it.
-"""
+"""What the parts of a bundle say of themselves: its models, its retrieval, ``items.json`` and ``golden.json``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
-
-from nearhand.events.event_types import EventSchema, check_event_types
 
 FORMAT_VERSION = 1
 """The bundle format this SDK reads and the converters write."""
@@ -22,7 +16,7 @@ RuntimeName = Literal["onnx", "tflite"]
 Precision = Literal["fp32", "int8"]
 Role = Literal["encoder", "index"]
 
-_NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
+NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -84,7 +78,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Model:
-    """A model in all of its variants.
+    """A retrieval model in all of its variants.
 
     Attributes:
         kind: ``fold_in``: history rows and confidences → the user vector that solves implicit ALS for them;
@@ -231,54 +225,6 @@ class Evidence:
     popularity_ndcg_at_10: Estimate
     variants: tuple[VariantEvidence, ...]
     dropped: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The bundle's first file.
-
-    Attributes:
-        event_types: the types of the app's own, beside :data:`nearhand.events.EVENT_TYPES`, and what each needs.
-        features: the feature program, if the bundle has one.
-    """
-
-    format: int
-    name: str
-    version: str
-    licence: str
-    min_sdk: str
-    models: tuple[Model, ...]
-    items: ItemsReference
-    event_types: dict[str, EventSchema]
-    policy: Policy
-    golden: GoldenReference
-    evidence: Evidence
-    provenance: dict[str, str]
-    features: FeaturesReference | None = None
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"name {self.name!r} is not lowercase words joined by '-' or '_'")
-        semantic_version(self.version)
-        semantic_version(self.min_sdk)
-        roles = [model.role for model in self.models]
-        if sorted(roles) != ["encoder", "index"]:
-            raise ValueError(f"models have the roles {roles}, not one encoder and one index")
-        check_event_types(self.event_types, {*self.policy.seen, *self.policy.verbs})  # each confidence has its verb
-
-    def files(self) -> Iterator[FileReference]:
-        """Every file of the bundle but the manifest itself."""
-        yield self.items.file
-        yield self.golden.file
-        if self.features is not None:
-            yield self.features.file
-        for model in self.models:
-            for variant in model.variants:
-                yield variant.file
-
-    def model(self, role: Role) -> Model:
-        """The model of a role; the schema guarantees that there is one."""
-        return next(model for model in self.models if model.role == role)
 
 
 @dataclass(frozen=True)
