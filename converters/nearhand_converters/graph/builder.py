@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 17
 """The oldest operator set that has every operator we emit: phones run older runtimes than desktops."""
 IR_VERSION = 8
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
+"""ONNX's operators for trees, and the oldest set of them that takes thresholds of both precisions."""
 
 Dimension = int | str
 _DTYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int64": TensorProto.INT64}
@@ -84,9 +86,10 @@ class GraphBuilder:
 def finish(graph: onnx.GraphProto) -> onnx.ModelProto:
     """A checked model around ``graph``, with our opset and IR version and without Identity nodes before outputs."""
     _fold_output_identities(graph)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nearhand"
-    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    if any(node.domain == ML_DOMAIN for node in graph.node):
+        opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="nearhand")
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -16,16 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand_converters.graph.builder import GraphBuilder
+from nearhand_converters.graph.inputs import FIRST_KNOWN, MISSING, UNKNOWN, GraphInputs, Lowering
 from nearhand_converters.graph.trees.form import Trees
 
-MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
-"""The codes of a category column: 0 for none, 1 for one the model has never seen, 2 + i for the i-th known one.
-
-They are those of a feature program's vocabulary."""
+__all__ = [
+    "FIRST_KNOWN",
+    "MISSING",
+    "UNKNOWN",
+    "GraphInputs",
+    "InputColumn",
+    "Lowering",
+    "Outputs",
+    "Rows",
+    "Source",
+    "TabularModel",
+    "Task",
+]
 
 Task: TypeAlias = Literal["regression", "binary", "multiclass", "ranking", "cluster", "transform"]
-Lowering: TypeAlias = Literal["operator", "ranks"]
-"""How trees are written: as one TreeEnsemble operator, or as plain integer operators on rank codes."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +67,6 @@ class Rows:
 
     def __getitem__(self, chosen: slice | NDArray[np.integer]) -> Rows:
         return Rows(self.numbers[chosen], self.categories[chosen])
-
-
-@dataclass(frozen=True)
-class GraphInputs:
-    """The graph's inputs as values of a builder; "" where the model has no such column."""
-
-    numbers: str
-    categories: str
 
 
 Outputs: TypeAlias = Mapping[str, NDArray[np.generic]]

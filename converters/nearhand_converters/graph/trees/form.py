@@ -19,6 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def floor32(numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 that is not greater, elementwise; −inf below the smallest.
+
+    For a float32 x, x > t and x > floor32(t) are the same: the first gives the second because t ≥ floor32(t), the
+    second gives the first because no float32 lies in (floor32(t), t].
+    """
+    with np.errstate(over="ignore"):
+        nearest = numbers.astype(np.float32)
+        below = np.nextafter(nearest, np.float32(-np.inf))
+    found: NDArray[np.float32] = np.where(nearest.astype(np.float64) > numbers, below, nearest)
+    return found
+
+
 @dataclass(frozen=True)
 class Number:
     """A number input, with what stands for a missing value.
@@ -162,6 +175,17 @@ class Trees:
             if self.left[node] != node:
                 deep[node] = 1 + max(deep[self.left[node]], deep[self.right[node]])
         return int(deep[self.roots].max(initial=0))
+
+    @property
+    def collapses_in_float32(self) -> bool:
+        """Whether two thresholds of a column are one for float32 inputs: no float32 lies between them.
+
+        Then rows that the library tells apart, in float64, are one row for a graph that reads float32 numbers.
+        """
+        inner = ~self.is_leaf
+        questions = np.unique(np.stack([self.column[inner], self.threshold[inner]], axis=1), axis=0)
+        questions[:, 1] = floor32(questions[:, 1])
+        return len(np.unique(questions, axis=0)) < len(questions)
 
     def matrix(self, numbers: NDArray[np.floating], categories: NDArray[np.integer]) -> NDArray[np.floating]:
         """The columns [rows, columns], in the library's precision.

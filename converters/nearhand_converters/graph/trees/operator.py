@@ -1,0 +1,96 @@
+"""Trees as one TreeEnsembleRegressor of ai.onnx.ml, whatever the task: it adds up leaves and does nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from nearhand_converters.errors import UnsupportedModelError
+from nearhand_converters.graph.builder import ML_DOMAIN, GraphBuilder
+from nearhand_converters.graph.inputs import GraphInputs
+from nearhand_converters.graph.trees.columns import column_matrix
+from nearhand_converters.graph.trees.form import Number, Trees
+from nearhand_converters.graph.trees.layout import Layout, by_level, with_nothing
+
+
+def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
+    """See :func:`nearhand_converters.graph.trees.lower.tree_scores`."""
+    if trees.linear is not None:
+        raise UnsupportedModelError(
+            "the operator for trees has no linear leaves", code="linear-leaves-operator", remedy="lower to ranks"
+        )
+    # The base is one more tree, a leaf: onnxruntime forgets the operator's own base where no tree adds to an output.
+    outputs, base_tree = len(trees.base), len(trees.roots)
+    layout = by_level(with_nothing(trees), np.append(trees.roots, len(trees.column)))
+    leaf = np.flatnonzero((layout.left == np.arange(len(layout.left))) & (layout.tree < base_tree))
+    values = trees.values[layout.node[leaf]]
+    shared = values.shape[1] == outputs
+    of_tree: NDArray[np.integer] = np.tile(np.arange(outputs), len(leaf)) if shared else trees.output[layout.tree[leaf]]
+    at = np.append(np.repeat(leaf, values.shape[1]), np.repeat(np.flatnonzero(layout.tree == base_tree), outputs))
+    target, weight = np.append(of_tree, np.arange(outputs)), np.append(values.ravel(), trees.base)
+    return _ensemble(g, with_nothing(trees), inputs, layout, outputs, at, target, weight)
+
+
+def leaves(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
+    """See :func:`nearhand_converters.graph.trees.lower.tree_leaves`: a leaf of tree t gives its number to output t."""
+    layout = by_level(trees, trees.roots)
+    leaf = np.flatnonzero(trees.is_leaf[layout.node])
+    number = layout.node[leaf].astype(np.float64)
+    if number.max() >= 2**24:
+        raise UnsupportedModelError("float32 cannot count so many nodes", code="too-many-nodes", remedy="use ranks")
+    found = _ensemble(g, trees, inputs, layout, len(trees.roots), leaf, layout.tree[leaf], number)
+    return g.add("Cast", found, to=TensorProto.INT32)
+
+
+def _ensemble(
+    g: GraphBuilder,
+    trees: Trees,
+    inputs: GraphInputs,
+    layout: Layout,
+    outputs: int,
+    leaf: NDArray[np.integer],
+    target: NDArray[np.integer],
+    weight: NDArray[np.float64],
+) -> str:
+    """The sums of the weights of the leaves that are reached, float32 [batch, outputs].
+
+    All numbers are doubles: as floats the sum of some hundred leaves loses its fifth digit where they cancel.
+
+    Args:
+        leaf: for each weight its leaf, as a number of ``layout``.
+        target: for each weight the output that it adds to.
+    """
+    matrix = column_matrix(g, trees, inputs, lambda column: np.isinf(column.missing))
+    # Tree after tree, as libraries write them: onnxruntime silently gives wrong leaves for trees that are mingled.
+    order = np.argsort(layout.tree, kind="stable")
+    node, tree, left = layout.node[order], layout.tree[order], layout.left[order]
+    number = np.empty(len(node), np.int64)  # of each node of the layout, in its tree
+    number[order] = np.concatenate([np.arange(nodes) for nodes in np.bincount(tree)])
+    inner = ~trees.is_leaf[node]
+    to_right = np.array([isinstance(c, Number) and c.missing == np.inf for c in trees.columns] or [False])
+    by_tree = np.argsort(layout.tree[leaf], kind="stable")
+    leaf, target, weight = leaf[by_tree], target[by_tree], weight[by_tree]
+    attributes: dict[str, NDArray[Any]] = {
+        "nodes_treeids": tree,
+        "nodes_nodeids": number[order],
+        "nodes_featureids": np.where(inner, matrix.place[trees.column[node]], 0),
+        "nodes_truenodeids": np.where(inner, number[left], 0),
+        "nodes_falsenodeids": np.where(inner, number[np.where(inner, left + 1, 0)], 0),
+        "nodes_missing_value_tracks_true": inner & ~to_right[trees.column[node]],
+        "target_treeids": layout.tree[leaf],
+        "target_nodeids": number[leaf],
+        "target_ids": target,
+    }
+    return g.add(
+        "TreeEnsembleRegressor",
+        g.add("Cast", matrix.value, to=TensorProto.DOUBLE),
+        domain=ML_DOMAIN,
+        n_targets=outputs,
+        nodes_modes=["BRANCH_LEQ" if split else "LEAF" for split in inner],
+        nodes_values_as_tensor=numpy_helper.from_array(np.where(inner, trees.threshold[node], 0.0)),
+        target_weights_as_tensor=numpy_helper.from_array(weight),
+        **{name: values.astype(np.int64).tolist() for name, values in attributes.items()},
+    )
