@@ -237,7 +237,8 @@ class _Maker:
         for place, asked in enumerate(trees.columns):
             if isinstance(asked, Membership):
                 members[place, [member for member in asked.members if member < most]] = True
-        at, row = nodes, np.arange(len(nodes))
+        at: NDArray[np.integer] = nodes
+        row = np.arange(len(nodes))
         while len(row):
             split = parent[at]
             right, column, threshold = trees.right[split] == at, trees.column[split], trees.threshold[split]
@@ -258,7 +259,7 @@ class _Maker:
 
     def _move(self, rows: Rows, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
         """Numbers that are not in (low, high] are put at one of its ends, where the interval holds a number."""
-        first, last = np.nextafter(low, np.inf), high
+        first, last = _steps(low, 1), high
         if not self._doubles:
             first, last = _steps(floor32(low), 1).astype(np.float64), floor32(high).astype(np.float64)
         first = np.where(np.isneginf(low), last, first)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ Run: TypeAlias = Callable[[Rows], Outputs]
 """Runs an artifact on a batch."""
 Leaves: TypeAlias = Callable[[Rows], NDArray[np.integer]]
 """The leaves that an artifact's trees reach, as nodes of the model's ``trees``, int [rows, trees]."""
+
+_Sliced = TypeVar("_Sliced", Rows, NDArray[np.int64])
 
 RELATIVE = 1e-5
 _HALF_ULP = 2.0**-24
@@ -125,37 +127,35 @@ class Original:
         Raises:
             ParityError: the artifact breaks the rule; names the output, the row and both results.
         """
-        whole = self._run(run, label)
+        every = np.arange(len(self.rows))
+        parts = [
+            self._checked(run(part), label, chosen)
+            for part, chosen in zip(_chunks(self.rows, BATCH), _chunks(every, BATCH), strict=True)
+        ]
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
         compared = self._compare_leaves(label, leaves)
-        outputs = []
-        for name, expected in self.outputs.items():
-            if name != "label":
-                outputs.append(self._compare_numbers(label, name, expected, whole[name]))
+        outputs = tuple(
+            self._compare_numbers(label, name, expected, whole[name], every)
+            for name, expected in self.outputs.items()
+            if name != "label"
+        )
         labels, ties = None, 0
         if "label" in self.outputs:
-            labels, ties = self._compare_labels(label, whole["label"])
+            labels, ties = self._compare_labels(label, whole["label"], every)
         self._compare_batches(label, run, whole)
-        return Parity(label, len(self.rows), tuple(outputs), labels, ties, compared)
+        return Parity(label, len(self.rows), outputs, labels, ties, compared)
 
-    def _run(self, run: Run, label: str) -> dict[str, NDArray[Any]]:
-        """All rows in batches of up to ``BATCH``, each output checked for its shape."""
-        parts = [run(part) for part in _chunks(self.rows, BATCH)]
-        names = set(self.outputs)
-        if set(parts[0]) != names:
+    def _checked(self, outputs: Outputs, label: str, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """What an artifact gave for these rows, by the names and of the shapes that the original's outputs have."""
+        expected = {name: [len(rows), *values.shape[1:]] for name, values in self.outputs.items()}
+        found = {name: list(values.shape) for name, values in outputs.items()}
+        if found != expected:
             raise ParityError(
-                f"gives {sorted(parts[0])}, the original {sorted(names)}",
+                f"gives {found}, the original {expected}",
                 place=label,
                 remedy="this is a fault of the conversion: report it with the model",
             )
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in sorted(names)}
-        for name, values in whole.items():
-            if values.shape != self.outputs[name].shape:
-                raise ParityError(
-                    f"{name} is {list(values.shape)}, the original's {list(self.outputs[name].shape)}",
-                    place=label,
-                    remedy="this is a fault of the conversion: report it with the model",
-                )
-        return whole
+        return dict(outputs)
 
     def _compare_leaves(self, label: str, leaves: Leaves | None) -> int:
         expected = self.leaves
@@ -183,18 +183,14 @@ class Original:
         return int(expected.size)
 
     def _compare_numbers(
-        self, label: str, name: str, expected: NDArray[Any], found: NDArray[Any], rows: NDArray[np.int64] | None = None
+        self, label: str, name: str, expected: NDArray[Any], found: NDArray[Any], rows: NDArray[np.int64]
     ) -> OutputParity:
-        """
-        Args:
-            rows: which rows of all these are, if not all.
-        """
         numbers = _Numbers(expected, found, each=name == "value" and self.model.trees is not None)
         wrong = ~numbers.close.all(axis=1)
         tolerance = numbers.tolerance
         if wrong.any():
             own = np.flatnonzero(wrong)
-            errors = self._own_error(name, own if rows is None else rows[own])
+            errors = self._own_error(name, rows[own])
             tolerance = tolerance.copy()
             tolerance[own] = np.maximum(tolerance[own], OWN_ERRORS * errors)
             wrong[own] = ~(numbers.same_kind & (numbers.difference <= tolerance))[own].all(axis=1)
@@ -204,7 +200,7 @@ class Original:
                 label,
                 f"{name} is {_short(found[row])}, the original's {_short(expected[row])} "
                 f"({int(wrong.sum())} of {len(wrong)} rows differ, by up to {float(numbers.difference.max()):.3g})",
-                row if rows is None else int(rows[row]),
+                int(rows[row]),
             )
         worst = int(numbers.difference.argmax()) if numbers.difference.size else 0
         return OutputParity(
@@ -214,35 +210,36 @@ class Original:
             float(tolerance.flat[worst]) if tolerance.size else 0.0,
         )
 
-    def _compare_labels(self, label: str, found: NDArray[Any]) -> tuple[int, int]:
+    def _compare_labels(self, label: str, found: NDArray[Any], rows: NDArray[np.int64]) -> tuple[int, int]:
         """How many labels are equal, and how many differ at a tie."""
-        expected = self.outputs["label"]
+        expected = self.outputs["label"][rows]
         differ = np.flatnonzero(found != expected)
         if len(differ):
-            tied = self._tied(differ)
-            if not tied.all():
-                row = int(differ[~tied][0])
+            wrong = differ[~self._tied(found[differ], rows[differ])]
+            if len(wrong):
                 raise self._broken(
                     label,
-                    f"the label is {found[row]}, the original's {expected[row]} "
-                    f"({int((~tied).sum())} of {len(expected)} rows differ)",
-                    row,
+                    f"the label is {found[wrong[0]]}, the original's {expected[wrong[0]]} "
+                    f"({len(wrong)} of {len(expected)} rows differ)",
+                    int(rows[wrong[0]]),
                 )
         return len(expected) - len(differ), len(differ)
 
-    def _tied(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """bool [rows]: whether the original's two best differ by less than they may be off."""
+    def _tied(self, labels: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool [rows]: whether these labels are as good for the original as its own, but for what it may be off."""
         name = next((n for n in ("probability", "score", "distance") if n in self.outputs), None)
         if name is None:
             return np.zeros(len(rows), np.bool_)
-        values = _table(self.outputs[name][rows])
+        values = self.outputs[name][rows].astype(np.float64)
         tolerance = np.maximum(_tolerance(values), OWN_ERRORS * self._own_error(name, rows)).max(axis=1)
         if values.shape[1] == 1:  # a decision function of two classes
-            near: NDArray[np.bool_] = np.abs(values[:, 0]) <= tolerance
-            return near
-        best = np.sort(-values if name == "distance" else values, axis=1)[:, -2:]
-        close: NDArray[np.bool_] = best[:, -1] - best[:, 0] <= tolerance
-        return close
+            values = np.concatenate([-values / 2, values / 2], axis=1)
+        if name == "distance":
+            values = -values
+        there = (labels >= 0) & (labels < values.shape[1])
+        chosen = values[np.arange(len(rows)), np.where(there, labels, 0)]
+        tied: NDArray[np.bool_] = there & (values.max(axis=1) - chosen <= tolerance)
+        return tied
 
     def _compare_batches(self, label: str, run: Run, whole: dict[str, NDArray[Any]]) -> None:
         """The first rows again, in small batches: within the rule of the original and of what they were before."""
@@ -251,21 +248,14 @@ class Original:
             rows = np.arange(start, min(start + size, len(self.rows)))
             if not len(rows):
                 break
-            outputs = run(self.rows[rows])
-            for name, before in whole.items():
-                now = outputs[name]
-                if now.shape != before[rows].shape:
-                    raise self._broken(label, f"{name} of a batch of {len(rows)} is {list(now.shape)}", start)
+            where = f"{label}, batch of {len(rows)}"
+            outputs = self._checked(run(self.rows[rows]), where, rows)
+            for name, now in outputs.items():
                 if name == "label":
-                    differ = np.flatnonzero(now != before[rows])
-                    if not self._tied(rows[differ]).all():
-                        raise self._broken(
-                            label, f"the label in a batch of {len(rows)} is another", int(rows[differ[0]])
-                        )
+                    self._compare_labels(where, now, rows)
                 else:
-                    where = f"{label}, batch of {len(rows)}"
                     self._compare_numbers(where, name, self.outputs[name][rows], now, rows)
-                    self._compare_numbers(where, name, before[rows], now, rows)
+                    self._compare_numbers(where, name, whole[name][rows], now, rows)
             start += size
 
     def _own_error(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -279,7 +269,7 @@ class Original:
         Trees do not change between neighbours, but their sum may cancel: half an ulp of each leaf, through the link.
         """
         chosen, expected = self.rows[rows], self.outputs[name][rows]
-        lost = np.zeros(_table(expected).shape)
+        lost = np.zeros(expected.astype(np.float64).shape)
         trees, link = self.model.trees, getattr(self.model, "link", None)
         if trees is not None and link is not None:
             size = np.concatenate([_sum_of_magnitudes(trees, part) for part in _chunks(chosen, BATCH)])
@@ -302,7 +292,7 @@ class Original:
         numbers[:, feature] = np.where(np.isfinite(step), step, own)
         answer = self.model.predict(Rows(numbers, rows.categories))[name]
         with np.errstate(invalid="ignore"):
-            change = np.abs(_table(answer) - _table(expected))
+            change = np.abs(answer.astype(np.float64) - expected.astype(np.float64))
         return np.where(np.isfinite(change), change, 0.0)
 
     def _broken(self, label: str, problem: str, row: int) -> ParityError:
@@ -330,11 +320,11 @@ class _Numbers:
     """Two results side by side, float64 [rows, values]."""
 
     def __init__(self, expected: NDArray[Any], found: NDArray[Any], *, each: bool) -> None:
-        exact = _table(expected)
+        exact = expected.astype(np.float64)
         with np.errstate(over="ignore"):
             rounded = exact.astype(np.float32)
         self.expected = np.where(np.isinf(rounded), rounded, exact)
-        self.found = _table(found)
+        self.found = found.astype(np.float64)
         finite = np.isfinite(self.expected) & np.isfinite(self.found)
         self.same_kind = finite | (self.expected == self.found) | (np.isnan(self.expected) & np.isnan(self.found))
         with np.errstate(invalid="ignore"):
@@ -348,11 +338,6 @@ class _Numbers:
         return relative
 
 
-def _table(values: NDArray[Any]) -> NDArray[np.float64]:
-    """An output as float64 [rows, values]."""
-    return values.astype(np.float64).reshape(len(values), -1)
-
-
 def _tolerance(expected: NDArray[np.float64], *, each: bool = False) -> NDArray[np.float64]:
     """float64 like ``expected``: 1e-5 of each number, or of the largest finite number of the row."""
     size = np.abs(np.where(np.isfinite(expected), expected, 0.0))
@@ -361,7 +346,7 @@ def _tolerance(expected: NDArray[np.float64], *, each: bool = False) -> NDArray[
     return np.broadcast_to(np.maximum(RELATIVE * size, _SMALLEST), expected.shape)
 
 
-def _chunks(rows: Rows, size: int) -> Iterator[Rows]:
+def _chunks(rows: _Sliced, size: int) -> Iterator[_Sliced]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
