@@ -39,7 +39,7 @@ def column_matrix(g: GraphBuilder, trees: Trees, inputs: GraphInputs, keeps_nan:
     """
     every = dict(enumerate(trees.columns))
     numbers = {i: column for i, column in every.items() if isinstance(column, Number)}
-    plain = {i: column for i, column in numbers.items() if not column.zero_is_missing and keeps_nan(column)}
+    plain = {i: column for i, column in numbers.items() if _is_plain(column) and keeps_nan(column)}
     derived = {i: column for i, column in numbers.items() if i not in plain}
     sets = {i: column for i, column in every.items() if isinstance(column, Membership)}
     if not every:  # no tree asks anything; the number of rows is all that is read
@@ -105,8 +105,17 @@ def _derived(g: GraphBuilder, trees: Trees, numbers: str, columns: Mapping[int, 
         zero = np.array([column.zero if column.zero_is_missing else -1.0 for column in columns.values()])
         small = g.add("LessOrEqual", g.add("Abs", value), g.constant(floor32(zero)[None, :]))
         absent = g.add("Or", absent, small)
+    if any(column.sentinel is not None for column in columns.values()):
+        # Nothing equals NaN.
+        sentinel = np.array([np.nan if c.sentinel is None else c.sentinel for c in columns.values()], np.float32)
+        absent = g.add("Or", absent, g.add("Equal", value, g.constant(sentinel[None, :])))
     missing = np.array([_stand_in(trees, i, column.missing) for i, column in columns.items()], np.float32)
     return g.add("Where", absent, g.constant(missing[None, :]), value)
+
+
+def _is_plain(column: Number) -> bool:
+    """Whether only NaN is missing."""
+    return not column.zero_is_missing and column.sentinel is None
 
 
 def _stand_in(trees: Trees, i: int, missing: float) -> np.float32:

@@ -41,12 +41,14 @@ class Number:
         missing: what a NaN becomes: −inf, +inf, or a number.
         zero_is_missing: whether |x| ≤ ``zero`` counts as missing too, as LightGBM's ``zero_as_missing`` says.
         zero: LightGBM's kZeroThreshold, as a float32: the largest magnitude that counts as zero.
+        sentinel: a number that counts as missing too, as XGBoost's ``missing`` says.
     """
 
     feature: int
     missing: float
     zero_is_missing: bool = False
     zero: float = float(np.float32(1e-35))
+    sentinel: float | None = None
 
     def __post_init__(self) -> None:
         if np.isnan(self.missing):
@@ -62,6 +64,8 @@ class Number:
         absent = np.isnan(column)
         if self.zero_is_missing:
             absent |= np.abs(column) <= self.zero
+        if self.sentinel is not None:
+            absent |= column == self.sentinel
         return np.where(absent, column.dtype.type(self.missing), column)
 
 
