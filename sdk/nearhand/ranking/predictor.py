@@ -1,0 +1,207 @@
+"""A ranker or a predictor of a bundle, opened on this device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand.bundle import BundleFolder, install_bundle, open_slot
+from nearhand.bundle.durable import storage_errors
+from nearhand.bundle.schema import Precision, RuntimeName, TensorSpec, Variant
+from nearhand.bundle.tables import TableModel
+from nearhand.config import Config
+from nearhand.errors import ModelError, RuntimeUnavailableError
+from nearhand.ranking.rows import RowEncoder, Table, TableRows
+from nearhand.ranking.selftest import check_table_golden
+from nearhand.runtime import Runtime, Session, installed_runtimes
+from nearhand.version import __version__
+
+BATCH = 1024
+"""At most so many rows are given to a runtime at once, which bounds its memory."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of some rows, the same whether they are one or many.
+
+    Attributes:
+        outputs: name → array, rows first: ``value`` (regression, ranking), ``probability`` or ``score`` (classifiers),
+            ``distance`` (clusters), ``transformed``: float32 [rows, width]; ``label`` (classifiers, clusters):
+            int32 [rows], the place of the class, or the cluster, −1 for none.
+        classes: of a classifier, the texts of its classes; else none.
+    """
+
+    outputs: Mapping[str, NDArray[Any]]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.outputs.values())))
+
+    def __getitem__(self, output: str) -> NDArray[Any]:
+        return self.outputs[output]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """For a classifier: each row's class as its text; else empty."""
+        return tuple(self.classes[place] for place in self.outputs["label"].tolist()) if self.classes else ()
+
+
+class Predictor:
+    """One ranker or predictor. Make one with :meth:`open`; safe to call from several threads."""
+
+    def __init__(
+        self,
+        model: TableModel,
+        encoder: RowEncoder,
+        session: Session,
+        runtime: Runtime,
+        precision: Precision,
+        passed_over: tuple[str, ...],
+    ) -> None:
+        self.model = model
+        """The model's part of the manifest: its columns, task and classes."""
+        self.runtime: RuntimeName = runtime.name
+        self.runtime_version: str = runtime.version
+        self.precision: Precision = precision
+        self.passed_over = passed_over
+        """The variants that were preferred but could not be used here, each with the reason."""
+        self._encoder = encoder
+        self._session = session
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | Path,
+        data_dir: str | Path,
+        *,
+        model: str | None = None,
+        config: Config | None = None,
+        runtimes: Mapping[RuntimeName, Callable[[], Runtime]] | None = None,
+    ) -> Predictor:
+        """Open a model of a bundle on the first runtime that computes it correctly here. Needs no network.
+
+        The first opening of a bundle verifies all of it, unpacks it below ``data_dir`` and runs the model's golden
+        vectors on this device; later openings skip all three.
+
+        Args:
+            bundle: a ``.nearhand`` file, or the folder of an installed slot.
+            data_dir: a folder of the app's own storage; created if need be.
+            model: its name; None if the bundle has only one ranker or predictor.
+            config: of which ``runtime`` and ``precision`` are read.
+            runtimes: the runtimes to choose from; by default those that are installed.
+
+        Raises:
+            BundleError: the bundle is refused; nothing was written.
+            UsageError: the bundle has no such model.
+            RuntimeUnavailableError: no installed runtime computes this model correctly here.
+            StorageError: the data folder cannot be used.
+        """
+        source, data = Path(bundle), Path(data_dir)
+        if source.is_dir():
+            folder = open_slot(source, __version__)
+        else:
+            folder = install_bundle(source, data / "slots", sdk_version=__version__)
+        found = folder.manifest.table_model(model)
+        encoder = RowEncoder(found, folder.vocabularies(), folder.thresholds(found))
+        available = installed_runtimes() if runtimes is None else runtimes
+        reasons: list[str] = []
+        for variant in _variants(found, config or Config()):
+            name = f"{variant.runtime}/{variant.precision}"
+            if variant.runtime not in available:
+                reasons.append(f"{name}: its runtime is not installed")
+                continue
+            try:
+                runtime = available[variant.runtime]()
+                session = _load(runtime, folder, found, variant, encoder, data / "selftests")
+            except (ModelError, ImportError) as error:
+                reasons.append(f"{name}: {error}")
+                continue
+            return cls(found, encoder, session, runtime, variant.precision, tuple(reasons))
+        raise RuntimeUnavailableError(
+            "; ".join(reasons) or "no variant fits the Config",
+            place=f"bundle {folder.manifest.name}: {found.name}",
+            remedy="install nearhand[onnx] or nearhand[tflite], or open with another Config",
+        )
+
+    def predict(self, rows: Table) -> Predictions:
+        """What the model says of rows; see :data:`nearhand.ranking.Table` for their forms.
+
+        A category that the model has never seen, and a number that is NaN or infinite, are answered as the original
+        model answers them, or refused where it refuses them.
+
+        Raises:
+            UsageError: a column is absent, or a value is of the wrong type or shape; names it.
+            ModelError: the runtime fails.
+        """
+        return self.predict_rows(self._encoder.rows(rows))
+
+    def predict_rows(self, rows: TableRows) -> Predictions:
+        """What the model says of rows whose texts are codes already.
+
+        Raises:
+            ModelError: the runtime fails.
+        """
+        inputs = self._encoder.inputs(rows)
+        parts = [
+            self._session.run({name: tensor[start : start + BATCH] for name, tensor in inputs.items()})
+            for start in range(0, len(rows), BATCH)
+        ]
+        outputs = {spec.name: _joined(spec, [part[spec.name] for part in parts]) for spec in self.model.outputs}
+        return Predictions(outputs, self.model.classes)
+
+    def close(self) -> None:
+        """Free the model. Predicting afterwards raises ModelError. Closing twice is fine."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _joined(spec: TensorSpec, parts: list[NDArray[Any]]) -> NDArray[Any]:
+    if not parts:
+        return np.empty((0, *spec.shape[1:]), spec.dtype)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _variants(model: TableModel, config: Config) -> Iterator[Variant]:
+    """Those that the Config allows: in the bundle's order of runtimes, smallest first."""
+    order = {runtime: place for place, runtime in enumerate(dict.fromkeys(v.runtime for v in model.variants))}
+    allowed = [
+        variant
+        for variant in model.variants
+        if config.runtime in (None, variant.runtime) and config.precision in (None, variant.precision)
+    ]
+    yield from sorted(allowed, key=lambda variant: (order[variant.runtime], variant.file.bytes))
+
+
+def _load(
+    runtime: Runtime, bundle: BundleFolder, model: TableModel, variant: Variant, encoder: RowEncoder, selftests: Path
+) -> Session:
+    with ExitStack() as unless_it_passes:
+        session = runtime.load(bundle.path(variant.file))
+        unless_it_passes.callback(session.close)
+        # One test for each bundle, model, variant and runtime version: an updated runtime has to prove itself again.
+        name = f"{bundle.digest}-{model.name}-{runtime.name}-{runtime.version}-{variant.precision}"
+        passed = selftests / name
+        with storage_errors(str(passed)):
+            if not passed.exists():
+                golden = bundle.table_golden(model)
+                check_table_golden(
+                    session, encoder, golden, place=f"{model.name} {variant.runtime}/{variant.precision}"
+                )
+                selftests.mkdir(parents=True, exist_ok=True)
+                passed.touch()
+        unless_it_passes.pop_all()
+    return session
