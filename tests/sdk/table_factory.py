@@ -85,9 +85,10 @@ def make_predictor(files: dict[str, bytes]) -> TableModel:
         variants=variants,
         golden=GoldenReference(refer("golden/churn.json", files), 2),
         parity=Parity(
-            "model",
-            "made from its thresholds and categories",
-            tuple(VariantParity(v.runtime, v.precision, 100, (difference,), 99, 99, 1000, 1000) for v in variants),
+            rows_given=0,
+            rows_made=100,
+            description="made from its thresholds and categories",
+            variants=tuple(VariantParity(v.runtime, v.precision, (difference,), 99, 1, 1000) for v in variants),
         ),
         provenance={"source": "made up"},
         ranks=Ranks(refer("thresholds/churn.f64", files), (3, 1), "float32 cannot hold 1600000001.5"),
@@ -110,7 +111,7 @@ def make_ranker(files: dict[str, bytes]) -> TableModel:
         encoding="values",
         variants=(variant,),
         golden=GoldenReference(refer("golden/order.json", files), 1),
-        parity=Parity("given", "5 rows of prices.csv", (VariantParity("onnx", "fp32", 5, (), 0, 0, 0, 0),)),
+        parity=Parity(5, 0, "5 rows of prices.csv", (VariantParity("onnx", "fp32", (), 0, 0, 0),)),
         provenance={"source": "made up"},
     )
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nearhand import Config, UsageError
 from nearhand.bundle import install_bundle
 from nearhand.bundle.schema import RuntimeName, TensorSpec
+from nearhand.bundle.tables import Column
 from nearhand.errors import BundleError, ModelError, RuntimeUnavailableError
 from nearhand.ranking import Predictions, Predictor, RowEncoder, Table
 from nearhand.ranking.predictor import BATCH
@@ -100,7 +101,7 @@ def churn(bundle: Path, tmp_path: Path, onnx: ShopRuntime) -> Predictor:
 
 
 def encoder() -> RowEncoder:
-    return RowEncoder(make_predictor(FILES), VOCABULARIES, THRESHOLDS)
+    return RowEncoder(make_predictor(FILES).columns, VOCABULARIES, THRESHOLDS)
 
 
 ROW: dict[str, Any] = {"monthly": 0.1, "plan": "basic", "months": None}
@@ -275,7 +276,8 @@ def test_single_values_are_one_row() -> None:
 @pytest.mark.parametrize(
     ("value", "number"),
     [(None, math.nan), (math.nan, math.nan), (np.float32(0.5), 0.5), (np.int64(7), 7), (True, 1), (np.True_, 1),
-     (math.inf, math.inf), (-math.inf, -math.inf), pytest.param(10**400, math.inf, id="huge"), pytest.param(-(10**400), -math.inf, id="minus-huge"), (-0.0, 0.0)],
+     (math.inf, math.inf), (-math.inf, -math.inf), (-0.0, 0.0),
+     pytest.param(10**400, math.inf, id="huge"), pytest.param(-(10**400), -math.inf, id="minus-huge")],
 )  # fmt: skip
 def test_what_a_number_may_be(value: Any, number: float) -> None:
     for table in ([{**ROW, "monthly": value}], {**ROW, "monthly": [value]}):
@@ -296,10 +298,8 @@ def test_what_a_category_may_be(value: Any, code: int) -> None:
     [(3, 2), (np.int8(3), 2), (3.0, 2), ("3", 2), (3.5, 1), (math.inf, 1), (True, 3), (np.True_, 3), ("4", 1), ("", 4)],
 )
 def test_whole_numbers_stand_for_their_texts(value: Any, code: int) -> None:
-    model = make_predictor(FILES)
-    object.__setattr__(model.columns[1], "unknown", True)
-    found = RowEncoder(model, {"plan": ("3", "True", "")}, THRESHOLDS).rows([{**ROW, "plan": value}])
-    assert found.categories.tolist() == [[code]]
+    coder = RowEncoder([Column("plan", "category", "plan")], {"plan": ("3", "True", "")})
+    assert coder.rows([{"plan": value}]).categories.tolist() == [[code]]
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_any_values_make_inputs_or_a_typed_error(rows: list[dict[str, Any]]) -> 
 
 
 def test_values_are_rounded_to_float32() -> None:
-    coder = RowEncoder(make_ranker(FILES), {}, ())
+    coder = RowEncoder(make_ranker(FILES).columns, {})
     given = [0.1, 16777217.0, 1e300, -1e300, math.inf, 1e-60]
     inputs = coder.inputs(coder.rows({"price": given}))
     assert set(inputs) == {"numbers"}

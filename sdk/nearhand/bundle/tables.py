@@ -76,7 +76,8 @@ class OutputParity:
     Attributes:
         output: its name.
         largest_difference: over all rows.
-        largest_relative_difference: over all rows, relative to the largest magnitude of the row's output.
+        largest_relative_difference: over all rows, relative to the row's largest magnitude, or, for the ``value`` of
+            trees, to the value itself.
         tolerance: the difference that is allowed, where the largest one is.
     """
 
@@ -88,22 +89,20 @@ class OutputParity:
 
 @dataclass(frozen=True)
 class VariantParity:
-    """One variant of a table model beside the original library's model, on the same rows.
+    """One variant of a table model beside the original library's model, on all rows of the comparison.
 
     Attributes:
-        rows: how many were compared.
-        labels_compared: rows that have a label and no tie for it; labels_equal: those on which both agree.
-        leaves_compared: trees times rows; leaves_equal: those where both reach the same leaf. 0 for a model without
-            trees, and where the original cannot tell.
+        labels_equal: rows for which both give the same label; labels_tied: rows for which they give different ones,
+            and the original's two best are as good as equal. Any other label would have stopped the conversion.
+        leaves_equal: rows times trees, each of which reaches the same leaf in both: all of them, or the conversion
+            would have stopped. 0 for a model without trees.
     """
 
     runtime: RuntimeName
     precision: Precision
-    rows: int
     outputs: tuple[OutputParity, ...]
-    labels_compared: int
     labels_equal: int
-    leaves_compared: int
+    labels_tied: int
     leaves_equal: int
 
 
@@ -112,12 +111,13 @@ class Parity:
     """The comparison that let a table model be written.
 
     Attributes:
-        rows_from: ``given``: rows of the engineer's data; ``model``: made from the model itself, its thresholds and
-            its categories.
-        description: how the rows were made, for a reader.
+        rows_given: how many rows of the engineer's own data were compared.
+        rows_made: how many were made from the model itself, from its thresholds and its categories.
+        description: the same in words.
     """
 
-    rows_from: Literal["given", "model"]
+    rows_given: int
+    rows_made: int
     description: str
     variants: tuple[VariantParity, ...]
 

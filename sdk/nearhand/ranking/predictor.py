@@ -109,7 +109,7 @@ class Predictor:
         else:
             folder = install_bundle(source, data / "slots", sdk_version=__version__)
         found = folder.manifest.table_model(model)
-        encoder = RowEncoder(found, folder.vocabularies(), folder.thresholds(found))
+        encoder = RowEncoder(found.columns, folder.vocabularies(), folder.thresholds(found))
         available = installed_runtimes() if runtimes is None else runtimes
         reasons: list[str] = []
         for variant in _variants(found, config or Config()):

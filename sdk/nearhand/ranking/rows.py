@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.bundle.document import listed
-from nearhand.bundle.tables import Column, TableModel
+from nearhand.bundle.tables import Column
 from nearhand.errors import UsageError
 
 Value: TypeAlias = str | float | bool | None
@@ -45,19 +45,21 @@ class RowEncoder:
 
     def __init__(
         self,
-        model: TableModel,
+        columns: Sequence[Column],
         vocabularies: Mapping[str, Sequence[str]],
-        thresholds: Sequence[Sequence[float]],
+        thresholds: Sequence[Sequence[float]] = (),
     ) -> None:
         """
         Args:
-            vocabularies: name → texts; at least those of the model's columns.
-            thresholds: for each number column of a model with the encoding ``ranks``; else nothing is read of it.
+            vocabularies: name → texts; at least those of the columns.
+            thresholds: for each number column of a model with the encoding ``ranks``; else none.
         """
-        self._model = model
+        self._names = [column.name for column in columns]
+        self._number_columns = [column for column in columns if column.kind == "number"]
+        self._category_columns = [column for column in columns if column.kind == "category"]
         self._codes = [
             {text: FIRST_KNOWN + i for i, text in enumerate(vocabularies[str(column.vocabulary)])}
-            for column in model.categories
+            for column in self._category_columns
         ]
         self._thresholds = [np.array(column, np.float64) for column in thresholds]
         self._zeros = [int(np.searchsorted(column, 0.0)) for column in self._thresholds]
@@ -74,10 +76,10 @@ class RowEncoder:
         """
         columns = self._columns(table)
         count = max(map(len, columns.values()), default=0)
-        numbers = [_numbers(column, columns[column.name]) for column in self._model.numbers]
+        numbers = [_numbers(column, columns[column.name]) for column in self._number_columns]
         categories = [
             _categories(column, columns[column.name], codes)
-            for column, codes in zip(self._model.categories, self._codes, strict=True)
+            for column, codes in zip(self._category_columns, self._codes, strict=True)
         ]
         return TableRows(_side_by_side(numbers, count, np.float64), _side_by_side(categories, count, np.int32))
 
@@ -87,11 +89,9 @@ class RowEncoder:
         Never raises: what float32 cannot hold is an infinity.
         """
         found: dict[str, NDArray[Any]] = {}
-        if self._model.numbers:
-            found["numbers"] = (
-                self._ranks(rows.numbers) if self._model.encoding == "ranks" else to_float32(rows.numbers)
-            )
-        if self._model.categories:
+        if self._number_columns:
+            found["numbers"] = self._ranks(rows.numbers) if self._thresholds else to_float32(rows.numbers)
+        if self._category_columns:
             found["categories"] = rows.categories
         return found
 
@@ -105,7 +105,7 @@ class RowEncoder:
     def _columns(self, table: Table) -> dict[str, Sequence[Any] | NDArray[Any]]:
         """Column → its values, all of one length."""
         if isinstance(table, Mapping):
-            return _equally_long({column.name: _column(table, column.name) for column in self._model.columns})
+            return _equally_long({name: _column(table, name) for name in self._names})
         if isinstance(table, str) or not isinstance(table, Iterable):
             raise UsageError(
                 f"are of the type {type(table).__name__}",
@@ -117,10 +117,9 @@ class RowEncoder:
             if not isinstance(row, Mapping):
                 problem = f"is a {type(row).__name__}, not a mapping"
                 raise UsageError(problem, place=f"row {number}", remedy="give a mapping from column to value")
-            for column in self._model.columns:
-                if column.name not in row:
-                    raise _absent(column.name, row, f"row {number}")
-        return {column.name: [row[column.name] for row in rows] for column in self._model.columns}
+            if absent := next((name for name in self._names if name not in row), None):
+                raise _absent(absent, row, f"row {number}")
+        return {name: [row[name] for row in rows] for name in self._names}
 
 
 def to_float32(numbers: NDArray[np.float64]) -> NDArray[np.float32]:
