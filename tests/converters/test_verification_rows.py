@@ -120,6 +120,11 @@ def test_what_counts_as_zero_is_a_threshold() -> None:
     assert np.isin([-zero.zero, *steps32(zero.zero, 0, 1), 0.0], rows.numbers[:, 0]).all()
 
 
+def test_a_number_that_counts_as_missing_is_met() -> None:
+    rows = verification_rows(tree_model(tree_of([(0, 5.0)], [Number(0, HIGH, sentinel=-999.0)], "float32")), 1000)
+    assert np.isin(steps32(-999.0, -1, 0, 1), rows.numbers[:, 0]).all()
+
+
 def test_every_category_the_unknown_one_and_none_are_met_and_every_number_is_missing_alone() -> None:
     rows = verification_rows(tree_model(tree_of([(0, 1.0)], [Number(0, LOW)], "float32")), 200)
     assert set(rows.categories[:, 0].tolist()) == {0, 1, 2, 3, 4}
