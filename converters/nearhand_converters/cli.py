@@ -27,7 +27,8 @@ from nearhand.events import event_from_json
 from nearhand.runtime import installed_runtimes
 from nearhand_converters.console import json_option, progress_bars, reporting_errors
 from nearhand_converters.data import read_dataset
-from nearhand_converters.pipeline import Conversion, convert, read_measured
+from nearhand_converters.output import Conversion, read_measured
+from nearhand_converters.pipeline import convert
 from nearhand_converters.recipe import Recipe, read_recipe
 from nearhand_converters.replay.command import events_command, replay_command
 from nearhand_converters.sources.factors import read_factors

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import statistics
 import tempfile
 import time
@@ -18,15 +16,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from nearhand import __version__
-from nearhand.bundle import write_archive
 from nearhand.bundle.document import serialize
-from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import (
     FORMAT_VERSION,
-    MANIFEST_PATH,
     FeaturesReference,
-    FileReference,
     Golden,
     GoldenCase,
     GoldenReference,
@@ -40,14 +34,14 @@ from nearhand.bundle.schema import (
     Variant,
     VariantEvidence,
 )
-from nearhand.errors import RuntimeUnavailableError
 from nearhand.features import ItemTable, Program, compile_program
 from nearhand.retrieval import Retriever, check_golden, padded
-from nearhand.runtime import Runtime, installed_runtimes
+from nearhand.runtime import Runtime
 from nearhand_converters.data import Catalogue, Dataset, Split, positives, temporal_split
 from nearhand_converters.errors import DataError
 from nearhand_converters.graph.fold_in import FoldIn, fold_in_exact, fold_in_graph, fold_in_steps, whiten
 from nearhand_converters.graph.index import index_graph
+from nearhand_converters.output import Conversion, add_file, load_runtimes, write_conversion
 from nearhand_converters.parity.evidence import Evaluation, Progress, check_budget
 from nearhand_converters.parity.holdout import HeldOutUser, held_out_users
 from nearhand_converters.parity.source import SourceModel, top_rows
@@ -61,22 +55,6 @@ GOLDEN_TOLERANCE = Decimal("0.00001")
 """Relative to a list's best score; float32 arithmetic of these models stays well below it on every processor."""
 
 VariantKey = tuple[RuntimeName, Precision]
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """What a conversion gave.
-
-    Attributes:
-        path: the bundle; measured_path: the sidecar with the timings.
-        latency_us: variant, such as ``onnx/int8`` → median time of encoder and index together, microseconds, on this
-            machine.
-    """
-
-    path: Path
-    measured_path: Path
-    manifest: Manifest
-    latency_us: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -119,7 +97,7 @@ def convert(
     # Matrices here are small: BLAS threads cost more than they give, and another number of them gives other last bits.
     with threadpool_limits(1, "blas"):
         _check_fit(model, dataset)
-        runtimes = _load_runtimes(targets)
+        runtimes = load_runtimes(targets)
         policy = recipe.policy(model.alpha)
         split = temporal_split(positives(dataset.interactions, recipe.minimum_rating))
         users = list(held_out_users(split, policy, recipe.interaction_event))
@@ -159,10 +137,10 @@ def convert(
         licence=recipe.licence or dataset.licence or "unstated",
         min_sdk=__version__,
         models=tuple(_model(role, built, files) for role in ("encoder", "index")),
-        items=ItemsReference(_file(files, "items.json", serialize(items)), len(dataset.catalogue)),
+        items=ItemsReference(add_file(files, "items.json", serialize(items)), len(dataset.catalogue)),
         event_types=dict(recipe.event_types),
         policy=policy,
-        golden=GoldenReference(_file(files, "golden.json", serialize(golden)), len(golden.cases)),
+        golden=GoldenReference(add_file(files, "golden.json", serialize(golden)), len(golden.cases)),
         evidence=evidence,
         provenance={
             "source": "implicit ALS",
@@ -174,11 +152,7 @@ def convert(
         },
         features=_features(recipe.features, files),
     )
-    path = out if out.suffix == ".nearhand" else out / f"{recipe.name}-{recipe.version}.nearhand"
-    with storage_errors(str(path.parent)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(path, {MANIFEST_PATH: serialize(manifest), **files})
-    return Conversion(path, _write_measured(path, latency, runtimes), manifest, latency)
+    return write_conversion(out, manifest, files, latency, runtimes)
 
 
 def build_variants(
@@ -249,17 +223,6 @@ def _check_fit(model: FactorModel, dataset: Dataset) -> None:
         )
 
 
-def _load_runtimes(targets: Sequence[RuntimeName]) -> dict[RuntimeName, Runtime]:
-    available = installed_runtimes()
-    for target in targets:
-        if target not in available:
-            raise RuntimeUnavailableError(
-                f"the runtime of target {target!r} is not installed, so nothing built for it could be proved",
-                remedy=f"pip install nearhand[{target}], or leave it out of --target",
-            )
-    return {target: available[target]() for target in targets}
-
-
 def _load(runtime: Runtime, variant: BuiltVariant, policy: Policy, items: int, folder: Path) -> Retriever:
     sessions = {}
     for role, artifact in variant.artifacts.items():
@@ -296,7 +259,7 @@ def _model(role: Role, built: Mapping[VariantKey, BuiltVariant], files: dict[str
             Variant(
                 runtime=runtime,
                 precision=precision,
-                file=_file(files, f"models/{role}-{precision}.{runtime}", artifact.data),
+                file=add_file(files, f"models/{role}-{precision}.{runtime}", artifact.data),
                 versions=artifact.versions,
                 operators=artifact.operators,
                 inputs=artifact.inputs,
@@ -306,15 +269,10 @@ def _model(role: Role, built: Mapping[VariantKey, BuiltVariant], files: dict[str
     return Model(role, "fold_in" if role == "encoder" else "inner_product", tuple(variants))
 
 
-def _file(files: dict[str, bytes], path: str, data: bytes) -> FileReference:
-    files[path] = data
-    return FileReference(path, len(data), hashlib.sha256(data).hexdigest())
-
-
 def _features(program: Program | None, files: dict[str, bytes]) -> FeaturesReference | None:
     if program is None:
         return None
-    return FeaturesReference(_file(files, "features.json", serialize(program)), program.name, program.version)
+    return FeaturesReference(add_file(files, "features.json", serialize(program)), program.name, program.version)
 
 
 def _items(catalogue: Catalogue, popularity: Sequence[int]) -> Items:
@@ -333,33 +291,3 @@ def _describe(dataset: Dataset, split: Split) -> str:
         f"{dataset.name}: {len(split.train)} positive interactions to learn from, the last {len(split.held_out)} "
         "of their users held out"
     )
-
-
-def _write_measured(bundle: Path, latency: Mapping[str, float], runtimes: Mapping[RuntimeName, Runtime]) -> Path:
-    """Timings stay out of the bundle: they would change its bytes."""
-    path = _measured_path(bundle)
-    document = {
-        "latency_us": {variant: round(value, 1) for variant, value in latency.items()},
-        "runtimes": {name: runtime.version for name, runtime in runtimes.items()},
-    }
-    temporary = path.with_name(path.name + ".part")
-    with storage_errors(str(path)):
-        try:
-            temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return path
-
-
-def read_measured(bundle: Path) -> dict[str, float]:
-    """The latencies of the sidecar next to a bundle, variant → microseconds; empty without a readable one."""
-    try:
-        latency: dict[str, float] = json.loads(_measured_path(bundle).read_text(encoding="utf-8"))["latency_us"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return latency
-
-
-def _measured_path(bundle: Path) -> Path:
-    return bundle.with_name(bundle.name.removesuffix(".nearhand") + ".measured.json")

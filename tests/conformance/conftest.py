@@ -15,8 +15,9 @@ from model_zoo.films_als.train import train
 from nearhand.bundle import BundleFolder, install_bundle
 from nearhand.version import __version__
 from nearhand_converters.data import Dataset, positives, read_dataset, temporal_split
+from nearhand_converters.output import Conversion
 from nearhand_converters.parity.holdout import HeldOutUser, held_out_users
-from nearhand_converters.pipeline import Conversion, convert
+from nearhand_converters.pipeline import convert
 from nearhand_converters.recipe import Recipe, read_recipe
 from nearhand_converters.sources.factors import FactorModel, read_factors
 from tests.environments.fixtures import environment

@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from nearhand.bundle.schema import Precision, RuntimeName
 from nearhand_converters.data import Catalogue, Dataset, Interactions, temporal_split, write_dataset
-from nearhand_converters.pipeline import Conversion, convert
+from nearhand_converters.output import Conversion
+from nearhand_converters.pipeline import convert
 from nearhand_converters.recipe import BudgetRecipe, HistoryRecipe, Recipe
 from nearhand_converters.sources.factors import FactorModel, read_factors
 

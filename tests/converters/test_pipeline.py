@@ -29,10 +29,11 @@ from nearhand.retrieval import Candidates, HistoryFold, Retriever, User
 from nearhand_converters.data import Dataset, Interactions, temporal_split
 from nearhand_converters.errors import BudgetError, DataError
 from nearhand_converters.graph.fold_in import fold_in_exact, whiten
+from nearhand_converters.output import Conversion, read_measured
 from nearhand_converters.parity.evidence import Evaluation, check_budget
 from nearhand_converters.parity.holdout import held_out_users
 from nearhand_converters.parity.source import SourceModel, top_rows
-from nearhand_converters.pipeline import Conversion, build_variants, read_measured
+from nearhand_converters.pipeline import build_variants
 from nearhand_converters.quantize.rows import QuantizedRows, quantize_rows
 from nearhand_converters.recipe import BudgetRecipe, Recipe
 from nearhand_converters.sources.factors import FactorModel
@@ -478,7 +479,7 @@ def test_a_target_whose_runtime_is_not_installed_is_refused(
     from nearhand.runtime import installed_runtimes
 
     left = {name: make for name, make in installed_runtimes().items() if name != missing}
-    monkeypatch.setattr("nearhand_converters.pipeline.installed_runtimes", lambda: left)
+    monkeypatch.setattr("nearhand_converters.output.installed_runtimes", lambda: left)
     error = refused(RuntimeUnavailableError, temporary, tmp_path / "out", lambda out: convert_blocks(source, out))
     assert f"target {missing!r} is not installed" in error.problem
     assert f"pip install nearhand[{missing}]" in error.remedy
