@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +21,10 @@ _CATEGORY_END = 1 << 24
 """XGBoost's categories are whole numbers that a float32 holds."""
 
 _Kind = TypeVar("_Kind")
+
+
+class DamagedError(ValueError):
+    """What a document claims does not fit together."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Document:
         base_score: float32 [groups], before the objective's link is undone.
         names: the columns' names, () if it has none.
         types: the columns' types, () if it has none; ``c`` is a category.
-        attributes: texts that the user or the scikit-learn wrapper left.
+        attributes: what the user or the scikit-learn wrapper left, each a text.
         categories: for each column the categories' texts in the order of their numbers, () where it keeps none.
         trees: of ``gbtree`` and ``dart``.
         group: int [trees], the score that each adds to; zeros for trees that add to all.
@@ -111,7 +116,7 @@ def _parsed(data: bytes) -> Any:
 
 def _document(whole: Any) -> Document:
     if not isinstance(whole, dict):
-        raise ValueError("it is not an object")
+        raise DamagedError("it is not an object")
     version = [int(part) for part in _array(whole, "version", np.int64)]
     if not version or not 1 <= version[0] <= _NEWEST_FORMAT:
         raise UnsupportedModelError(
@@ -131,7 +136,7 @@ def _document(whole: Any) -> Document:
     if name == "gblinear":
         flat = _array(_item(booster, "model", dict), "weights", np.float32)
         if len(flat) != (columns + 1) * groups:
-            raise ValueError(f"there are {len(flat)} weights for {columns} columns and {groups} scores")
+            raise DamagedError(f"there are {len(flat)} weights for {columns} columns and {groups} scores")
         weights = flat.reshape(columns + 1, groups)
     elif name in ("gbtree", "dart"):
         ensemble = _item(_item(booster, "gbtree", dict) if name == "dart" else booster, "model", dict)
@@ -144,11 +149,11 @@ def _document(whole: Any) -> Document:
     trees = _trees(ensemble, columns, groups) if ensemble else ()
     group = _array(ensemble, "tree_info", np.int64) if ensemble else np.empty(0, np.int64)
     if len(group) != len(trees) or ((group < 0) | (group >= groups)).any():
-        raise ValueError("tree_info does not fit the trees")
+        raise DamagedError("tree_info does not fit the trees")
     if ensemble and not trees:
         raise UnsupportedModelError("has no trees", code="no-trees", remedy="train at least one round")
     if trees and len(trees) * trees[0].values.shape[1] < groups:
-        raise ValueError(f"{len(trees)} trees do not make {groups} scores")
+        raise DamagedError(f"{len(trees)} trees do not make {groups} scores")
     return Document(
         objective=_item(_item(learner, "objective", dict), "name", str),
         booster=name,
@@ -158,7 +163,7 @@ def _document(whole: Any) -> Document:
         base_score=_base_score(_item(parameters, "base_score", str), groups),
         names=_texts(learner, "feature_names", columns),
         types=_texts(learner, "feature_types", columns),
-        attributes={key: text for key, text in learner.get("attributes", {}).items() if isinstance(text, str)},
+        attributes=_item(learner, "attributes", dict) if "attributes" in learner else {},
         categories=_categories(ensemble.get("cats"), columns) if ensemble else ((),) * columns,
         trees=trees,
         group=group,
@@ -170,9 +175,10 @@ def _document(whole: Any) -> Document:
 
 def _base_score(text: str, groups: int) -> NDArray[np.float32]:
     """One number for all scores, or since XGBoost 3.1 a list with one for each."""
-    found = np.array(json.loads(text) if text.startswith("[") else [float(text)], np.float32)
+    listed = json.loads(text) if text.startswith("[") else [float(text)]
+    found = _array({"base_score": listed}, "base_score", np.float32)
     if found.shape not in ((1,), (groups,)) or not np.isfinite(found).all():
-        raise ValueError(f"base_score {text[:40]!r} does not fit {groups} scores")
+        raise DamagedError(f"base_score {text[:40]!r} does not fit {groups} scores")
     return np.broadcast_to(found, groups)
 
 
@@ -181,7 +187,7 @@ def _rounds(ensemble: dict[str, Any], trees: int) -> NDArray[np.int64]:
         return np.array([0, trees], np.int64)
     rounds = _array(ensemble, "iteration_indptr", np.int64)
     if not len(rounds) or rounds[0] != 0 or rounds[-1] != trees or (np.diff(rounds) < 0).any():
-        raise ValueError("iteration_indptr does not fit the trees")
+        raise DamagedError("iteration_indptr does not fit the trees")
     return rounds
 
 
@@ -190,47 +196,49 @@ def _tree_weights(booster: dict[str, Any], name: str, trees: int) -> NDArray[np.
         return np.ones(trees, np.float32)
     weights = _array(booster, "weight_drop", np.float32)
     if len(weights) != trees or not np.isfinite(weights).all():
-        raise ValueError("weight_drop does not fit the trees")
+        raise DamagedError("weight_drop does not fit the trees")
     return weights
 
 
 def _trees(ensemble: dict[str, Any], columns: int, groups: int) -> tuple[Tree, ...]:
     listed = _item(ensemble, "trees", list)
     if _count(_item(ensemble, "gbtree_model_param", dict), "num_trees", 0, len(listed)) != len(listed):
-        raise ValueError("num_trees is not the number of trees")
+        raise DamagedError("num_trees is not the number of trees")
     trees = tuple(_tree(tree, columns) for tree in listed)
     widths = {tree.values.shape[1] for tree in trees}
     if len(widths) > 1 or widths - {1, groups}:
-        raise ValueError(f"leaves have {sorted(widths)} values, and there are {groups} scores")
+        raise DamagedError(f"leaves have {sorted(widths)} values, and there are {groups} scores")
     return trees
 
 
 def _tree(tree: Any, columns: int) -> Tree:
     if not isinstance(tree, dict):
-        raise ValueError("a tree is not an object")
+        raise DamagedError("a tree is not an object")
     left = _array(tree, "left_children", np.int64)
     count = len(left)
     parameters = _item(tree, "tree_param", dict)
     if _count(parameters, "num_nodes", 1, count) != count:
-        raise ValueError("num_nodes is not the number of nodes")
+        raise DamagedError("num_nodes is not the number of nodes")
     right = _array(tree, "right_children", np.int64, count)
     feature = _array(tree, "split_indices", np.int64, count)
     threshold = _array(tree, "split_conditions", np.float32, count)
     split = left != -1
     for child in (left, right):
         if ((child < 0) | (child >= count))[split].any():
-            raise ValueError("a child is not there")
+            raise DamagedError("a child is not there")
+    if (np.bincount(np.concatenate([[0], left[split], right[split]]), minlength=count) > 1).any():
+        raise DamagedError("a node is reached twice")
     if ((feature < 0) | (feature >= columns))[split].any():
-        raise ValueError("a split asks about a column that is not there")
+        raise DamagedError("a split asks about a column that is not there")
     members = _members(tree, split)
     numeric = split.copy()
     numeric[list(members)] = False
     if np.isnan(threshold[numeric]).any():
-        raise ValueError("a threshold is NaN")
+        raise DamagedError("a threshold is NaN")
     width = _count(parameters, "size_leaf_vector", 0, MOST_COLUMNS)
     values = threshold[:, None] if width <= 1 else _vectors(tree, right, split, width)
     if not np.isfinite(values[~split]).all():
-        raise ValueError("a leaf is not finite")
+        raise DamagedError("a leaf is not finite")
     return Tree(left, right, feature, threshold, _array(tree, "default_left", np.int64, count) != 0, values, members)
 
 
@@ -245,7 +253,7 @@ def _vectors(tree: dict[str, Any], right: NDArray[np.int64], split: NDArray[np.b
     vectors = _array(tree, "leaf_weights", np.float32)
     own = right[~split]
     if len(vectors) % width or ((own < 0) | (own >= len(vectors) // width)).any():
-        raise ValueError("leaf_weights does not fit the leaves")
+        raise DamagedError("leaf_weights does not fit the leaves")
     values = np.zeros((len(split), width), np.float32)
     values[~split] = vectors.reshape(-1, width)[own]
     return values
@@ -262,12 +270,12 @@ def _members(tree: dict[str, Any], split: NDArray[np.bool_]) -> dict[int, NDArra
     sizes = _array(tree, "categories_sizes", np.int64, len(nodes))
     categories = _array(tree, "categories", np.int64)
     if ((starts < 0) | (sizes < 0) | (starts + sizes > len(categories))).any():
-        raise ValueError("categories_segments does not fit the categories")
+        raise DamagedError("categories_segments does not fit the categories")
     if ((categories < 0) | (categories >= _CATEGORY_END)).any():
-        raise ValueError("a category is not a whole number from 0")
+        raise DamagedError("a category is not a whole number from 0")
     asking = set(np.flatnonzero(is_category & split).tolist())
     if ((nodes < 0) | (nodes >= len(split))).any() or not asking <= set(nodes.tolist()):
-        raise ValueError("categories_nodes are not the nodes that ask about a category")
+        raise DamagedError("categories_nodes are not the nodes that ask about a category")
     return {
         node: np.unique(categories[start : start + size])
         for node, start, size in zip(nodes.tolist(), starts.tolist(), sizes.tolist(), strict=True)
@@ -281,26 +289,26 @@ def _categories(kept: Any, columns: int) -> tuple[tuple[str, ...], ...]:
     if not encodings:
         return ((),) * columns
     if len(encodings) != columns:
-        raise ValueError(f"there are categories of {len(encodings)} columns, and {columns} columns")
+        raise DamagedError(f"there are categories of {len(encodings)} columns, and {columns} columns")
     return tuple(_encoding(encoding) for encoding in encodings)
 
 
 def _encoding(encoding: Any) -> tuple[str, ...]:
     if not isinstance(encoding, dict):
-        raise ValueError("categories are not an object")
+        raise DamagedError("categories are not an object")
     if "offsets" not in encoding:
         return tuple(str(number) for number in _array(encoding, "values", np.int64).tolist())
     offsets = _array(encoding, "offsets", np.int64).tolist()
     data = _array(encoding, "values", np.int64)
     if offsets != sorted(offsets) or (offsets and (offsets[0] < 0 or offsets[-1] > len(data))):
-        raise ValueError("offsets do not fit the categories")
+        raise DamagedError("offsets do not fit the categories")
     text = data.astype(np.int8).tobytes()
-    return tuple(text[start:end].decode() for start, end in zip(offsets, offsets[1:], strict=False))
+    return tuple(text[start:end].decode() for start, end in pairwise(offsets))
 
 
 def _item(table: Any, key: str, kind: type[_Kind]) -> _Kind:
     if not isinstance(table, dict) or not isinstance(table.get(key), kind):
-        raise ValueError(f"there is no {key}")
+        raise DamagedError(f"there is no {key}")
     found: _Kind = table[key]
     return found
 
@@ -309,19 +317,19 @@ def _count(table: dict[str, Any], key: str, least: int, most: int) -> int:
     """A whole number, which XGBoost writes as text."""
     count = int(_item(table, key, str))
     if not least <= count <= most:
-        raise ValueError(f"{key} is {count}")
+        raise DamagedError(f"{key} is {count}")
     return count
 
 
 def _array(table: dict[str, Any], key: str, dtype: type[Any], length: int | None = None) -> NDArray[Any]:
     """Numbers, one dimension, from a list or an array; whole numbers stay whole."""
     if not isinstance(table.get(key), (list, np.ndarray)):
-        raise ValueError(f"there is no {key}")
+        raise DamagedError(f"there is no {key}")
     found = np.asarray(table[key])
     if found.ndim != 1 or (len(found) and found.dtype.kind not in ("biuf" if dtype is np.float32 else "biu")):
-        raise ValueError(f"{key} are no numbers")
+        raise DamagedError(f"{key} are no numbers")
     if length is not None and len(found) != length:
-        raise ValueError(f"{key} has {len(found)} numbers, not {length}")
+        raise DamagedError(f"{key} has {len(found)} numbers, not {length}")
     with np.errstate(over="ignore"):
         converted: NDArray[Any] = found.astype(dtype)
     return converted
@@ -330,5 +338,5 @@ def _array(table: dict[str, Any], key: str, dtype: type[Any], length: int | None
 def _texts(table: dict[str, Any], key: str, length: int) -> tuple[str, ...]:
     texts = table.get(key, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts) or len(texts) not in (0, length):
-        raise ValueError(f"{key} does not fit {length} columns")
+        raise DamagedError(f"{key} does not fit {length} columns")
     return tuple(texts)

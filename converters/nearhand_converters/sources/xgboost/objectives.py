@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.links import Link
+from nearhand_converters.sources.boosted import Role
 from nearhand_converters.sources.model import Task
-
-Role: TypeAlias = Literal["classifier", "regressor", "ranker", ""]
-"""What the scikit-learn wrapper of a model is; "" for a plain Booster."""
 
 
 @dataclass(frozen=True)

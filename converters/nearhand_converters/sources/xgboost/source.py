@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from nearhand_converters.errors import SourceError, UnsupportedModelError
 from nearhand_converters.graph.trees.form import Trees
+from nearhand_converters.sources.boosted import Role, category_numbers, outputs_of, unused_number
 from nearhand_converters.sources.model import InputColumn, Outputs, Rows, TabularModel, Task
 from nearhand_converters.sources.tree_model import TreeModel
 from nearhand_converters.sources.xgboost.document import Document, read_document
-from nearhand_converters.sources.xgboost.objectives import Role, objective_named, task_of
+from nearhand_converters.sources.xgboost.objectives import objective_named, task_of
 from nearhand_converters.sources.xgboost.trees import known_categories, linear_trees, read_trees
 
 _WIDEST_LINEAR = 4_000_000
@@ -61,7 +62,7 @@ class XGBoostSource:
             booster.load_model(bytearray(data))
         except xgboost.core.XGBoostError as error:
             raise _refused(error, path.name) from error
-        role = _role_in(document.attributes.get("scikit_learn", ""))
+        role = _role_in(document.attributes.get("scikit_learn"))
         return _model(booster, "Booster", role, np.nan, path.name)
 
     def adopts(self, model: object) -> bool:
@@ -109,7 +110,8 @@ def _model(booster: Any, kind: str, role: Role, missing: float, place: str) -> T
     trees, places = _neutral(document, base, missing, place)
     # XGBClassifier compares the score with 0.5 even where that is no probability.
     above = 0.0 if document.objective == "binary:logitraw" and role != "classifier" else 0.5
-    original = _Original(booster, document, known, missing, rounds, task, above, tuple(places))
+    tables = _tables(document, known)
+    original = _Original(booster, document, tables, missing, rounds, task, above, tuple(places))
     return TreeModel(
         source=f"xgboost {kind} {document.objective}",
         columns=_columns(document, known, place),
@@ -129,13 +131,14 @@ class _Original:
     """The library itself on rows.
 
     Attributes:
+        tables: for each category column, the library's number of each of our codes.
         rounds: the boosting rounds it predicts with, 0 for all.
         places: for each tree, where its nodes are among those of the neutral form; () for a linear model.
     """
 
     booster: Any
     document: Document
-    known: Sequence[NDArray[np.int64]]
+    tables: tuple[NDArray[np.float64], ...]
     missing: float
     rounds: int
     task: Task
@@ -146,15 +149,8 @@ class _Original:
         if self.document.objective == "multi:softmax":
             label = self._predict(rows)[:, 0]
             return {"score": self._predict(rows, output_margin=True), "label": label.astype(np.int32)}
-        found = self._predict(rows)
-        if self.task == "multiclass":
-            return {"probability": found, "label": found.argmax(axis=1).astype(np.int32)}
-        if self.task == "binary":
-            label = (found[:, 0] > self.label_above).astype(np.int32)
-            if self.document.objective == "binary:logitraw":
-                return {"score": found, "label": label}
-            return {"probability": np.concatenate([1 - found, found], axis=1), "label": label}
-        return {"value": found}
+        probability = self.document.objective != "binary:logitraw"
+        return outputs_of(self._predict(rows), self.task, probability=probability, above=self.label_above)
 
     def leaves(self, rows: Rows) -> NDArray[np.int32] | None:
         if not self.places:
@@ -169,7 +165,7 @@ class _Original:
         matrix = np.empty((len(rows), document.columns), np.float32)
         is_category = np.array(document.is_category)
         matrix[:, ~is_category] = rows.numbers
-        matrix[:, is_category] = self._numbers_of(rows.categories)
+        matrix[:, is_category] = category_numbers(rows.categories, self.tables)
         table = xgboost.DMatrix(
             matrix,
             missing=self.missing,
@@ -179,22 +175,11 @@ class _Original:
         found: NDArray[Any] = self.booster.predict(table, iteration_range=(0, self.rounds), **options)
         return found.reshape(len(rows), -1)
 
-    def _numbers_of(self, codes: NDArray[np.int32]) -> NDArray[np.float32]:
-        """XGBoost's numbers of our codes, [rows, category columns]."""
-        found = np.empty(codes.shape, np.float32)
-        names = [names for names, yes in zip(self.document.categories, self.document.is_category, strict=True) if yes]
-        for place, known in enumerate(self.known):
-            unknown = np.nan if names[place] else _unused(known)
-            numbers = np.array([np.nan, unknown, *known], np.float32)
-            code = codes[:, place]
-            found[:, place] = numbers[np.where((code < 0) | (code >= len(numbers)), 1, code)]
-        return found
 
-
-def _unused(known: NDArray[np.int64]) -> int:
-    """The smallest number that is no known category's."""
-    gaps = np.flatnonzero(known != np.arange(len(known)))
-    return int(gaps[0]) if len(gaps) else len(known)
+def _tables(document: Document, known: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.float64], ...]:
+    named = [bool(names) for names, yes in zip(document.categories, document.is_category, strict=True) if yes]
+    unknown = [np.nan if has else unused_number(own) for has, own in zip(named, known, strict=True)]
+    return tuple(np.array([np.nan, number, *own]) for number, own in zip(unknown, known, strict=True))
 
 
 def _neutral(
@@ -222,7 +207,7 @@ def _neutral(
 
 def _rounds(document: Document, role: Role) -> int:
     """How many rounds the scikit-learn wrapper predicts with; 0 for all."""
-    best = document.attributes.get("best_iteration", "")
+    best = str(document.attributes.get("best_iteration", ""))
     return int(best) + 1 if role and best.isdecimal() and document.booster != "gblinear" else 0
 
 
@@ -253,10 +238,10 @@ def _classes(document: Document, task: Task) -> tuple[str, ...]:
     return tuple(str(i) for i in range(count))
 
 
-def _role_in(attribute: str) -> Role:
+def _role_in(attribute: object) -> Role:
     """What ``save_model`` of a scikit-learn wrapper says of itself."""
     try:
-        said = json.loads(attribute).get("_estimator_type") if attribute else ""
+        said = json.loads(attribute).get("_estimator_type") if isinstance(attribute, str) else ""
     except (ValueError, AttributeError):
         return ""
     return cast(Role, said) if said in ("classifier", "regressor", "ranker") else ""

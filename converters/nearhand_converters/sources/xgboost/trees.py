@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand_converters.graph.trees.arrange import Nodes, arrange
-from nearhand_converters.graph.trees.form import Column, LinearLeaves, Membership, Number, Trees
+from nearhand_converters.graph.trees.form import LinearLeaves, Membership, Number, Trees
+from nearhand_converters.sources.boosted import ColumnRegistry
 from nearhand_converters.sources.model import FIRST_KNOWN, MISSING, UNKNOWN
 from nearhand_converters.sources.xgboost.document import Document, Tree
 
@@ -103,18 +104,13 @@ def linear_trees(document: Document, base: NDArray[np.float32]) -> Trees:
     )
 
 
-class _Columns:
-    """The neutral columns, made as nodes ask for them."""
-
+class _Columns(ColumnRegistry):
     def __init__(self, document: Document, missing: float) -> None:
-        is_category = np.array(document.is_category)
-        self.columns: list[Column] = []
-        self._place: dict[Column, int] = {}
-        self._is_category = is_category
-        self._input = np.where(is_category, np.cumsum(is_category), np.cumsum(~is_category)) - 1
+        self._is_category = np.array(document.is_category)
+        super().__init__(self._is_category)
         self._known = known_categories(document)
         self._named = [bool(names) for names in document.categories]
-        self._sentinel = {} if np.isnan(missing) else {"sentinel": float(np.float32(missing))}
+        self._sentinel = None if np.isnan(missing) else float(np.float32(missing))
 
     def numbers(self, tree: Tree, split: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The column of each split that asks about a number; 0 for other nodes."""
@@ -125,7 +121,7 @@ class _Columns:
             raise ValueError("a split compares a category with a threshold")
         questions, which = np.unique(2 * tree.feature[numeric] + tree.default_left[numeric], return_inverse=True)
         places = [
-            self._of(Number(int(self._input[q // 2]), -np.inf if q % 2 else np.inf, **self._sentinel))
+            self.place(Number(int(self.input[q // 2]), -np.inf if q % 2 else np.inf, sentinel=self._sentinel))
             for q in questions.tolist()
         ]
         found[numeric] = np.array(places, np.int64)[which]
@@ -135,18 +131,12 @@ class _Columns:
         """The column that is 1 where a node goes right."""
         if not self._is_category[feature]:
             raise ValueError("a split asks whether a number is one of a set")
-        own = int(self._input[feature])
+        own = int(self.input[feature])
         codes = np.searchsorted(self._known[own], members)
         if (codes >= len(self._known[own])).any():
             raise ValueError("a node asks about a category that has no name")
         right = (FIRST_KNOWN + codes).tolist()
         if not default_left:
-            # A model that keeps names knows an unknown category; what XGBoost makes of it is no answer (see source).
+            # Whether an unknown category counts as a missing one: see the source.
             right = [MISSING, UNKNOWN, *right] if self._named[feature] else [MISSING, *right]
-        return self._of(Membership(own, tuple(right)))
-
-    def _of(self, column: Column) -> int:
-        if column not in self._place:
-            self._place[column] = len(self.columns)
-            self.columns.append(column)
-        return self._place[column]
+        return self.place(Membership(own, tuple(right)))

@@ -1,4 +1,4 @@
-"""Universal Binary JSON, as XGBoost writes its ``.ubj`` files, with every claimed size checked before it is believed."""
+"""Universal Binary JSON, as XGBoost writes its ``.ubj`` files: every claimed size is checked before it is believed."""
 
 from __future__ import annotations
 
