@@ -185,19 +185,29 @@ def graph_of(model: TabularModel, lowering: Lowering, *, leaves: bool) -> onnx.M
 
 
 def main() -> None:
-    """What was measured, row → target → figures."""
+    """What was measured, a list of rows in the matrix's order."""
     (out,) = sys.argv[1:]
-    measured: dict[str, dict[str, Any]] = {}
+    measured = []
     for row in read_matrix():
         print(row.id, file=sys.stderr)
-        measured[row.id] = {target: _figures(result) for target, result in run(row).items()}
+        recipe = row.recipe
+        measured.append(
+            {
+                "library": recipe.library,
+                "class": recipe.name,
+                "objective": recipe.objective,
+                "option": row.option,
+                "notes": row.notes,
+                "targets": {target: _figures(result) for target, result in run(row).items()},
+            }
+        )
     Path(out).write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _figures(result: Parity | Refusal) -> dict[str, Any]:
     if isinstance(result, Refusal):
         return {"code": result.code, "message": result.message}
-    return {"difference": result.difference, "relative": result.relative, "rows": result.rows}
+    return {"difference": result.difference, "rows": result.rows}
 
 
 if __name__ == "__main__":

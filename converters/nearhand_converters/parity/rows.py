@@ -162,13 +162,12 @@ class _Maker:
         inner = np.flatnonzero(~trees.is_leaf)
         parent[trees.left[inner]] = inner
         parent[trees.right[inner]] = inner
-        parts = []
-        for start in range(0, len(chosen), _NODES_AT_ONCE // 2):
-            nodes = chosen[start : start + _NODES_AT_ONCE // 2]
-            parts.append(self._reaching(trees, parent, np.concatenate([trees.left[nodes], trees.right[nodes]])))
-        return Rows(
-            np.concatenate([part.numbers for part in parts]), np.concatenate([part.categories for part in parts])
-        )
+        nodes = np.concatenate([trees.left[chosen], trees.right[chosen]])
+        rows = self.random(len(nodes))
+        for start in range(0, len(nodes), _NODES_AT_ONCE):
+            part = slice(start, start + _NODES_AT_ONCE)
+            self._reach(trees, parent, nodes[part], rows[part])
+        return rows
 
     def random(self, rows: int) -> Rows:
         """Rows around the thresholds, or in the ranges, or of several scales, with one in 50 values missing."""
@@ -222,9 +221,8 @@ class _Maker:
         clipped: NDArray[np.float64] = np.clip(values, low, high)
         return clipped
 
-    def _reaching(self, trees: Trees, parent: NDArray[np.int64], nodes: NDArray[np.int32]) -> Rows:
-        """A row for each node that is not a root, which gets there if one can: from the splits on the way up."""
-        rows = self.random(len(nodes))
+    def _reach(self, trees: Trees, parent: NDArray[np.int64], nodes: NDArray[np.int32], rows: Rows) -> None:
+        """Change each row so that it gets to its node, which is no root, if one can: from the splits on the way up."""
         low = np.full(rows.numbers.shape, -np.inf)
         high = np.full(rows.numbers.shape, np.inf)
         most = max(map(len, self._codes), default=0) + FIRST_KNOWN
@@ -255,7 +253,6 @@ class _Maker:
             free = np.flatnonzero(allowed[r, c])
             if len(free):
                 rows.categories[r, c] = self._random.choice(free)
-        return rows
 
     def _move(self, rows: Rows, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
         """Numbers that are not in (low, high] are put at one of its ends, where the interval holds a number."""
