@@ -323,6 +323,8 @@ def test_bagging_of_trees_that_see_some_columns_and_some_classes() -> None:
         few = BaggingClassifier(n_estimators=6, max_samples=4, random_state=0).fit(HOLES.numbers, labels)
     assert any(len(each.classes_) < 3 for each in few.estimators_)
     assert_exact(read(few))
+    one_column = HOLES.numbers[:, :1]
+    assert_exact(read(BaggingRegressor(n_estimators=2, random_state=0).fit(one_column, HOLES.target)))
 
 
 @pytest.mark.parametrize("labels", [["0", "1"], [False, True], [-1, 1], [3.0, 4.0]], ids=str)
@@ -440,9 +442,11 @@ def test_an_estimator_that_is_not_fitted_is_refused(kind: Callable[[], Any]) -> 
     assert "fit" in caught.value.remedy
 
 
-Louder = type(
-    "Louder", (RandomForestRegressor,), {"predict": lambda self, table: 2 * super(Louder, self).predict(table)}
-)
+def _twice(self: Any, table: NDArray[Any]) -> Any:
+    return 2 * RandomForestRegressor.predict(self, table)
+
+
+Louder = type("Louder", (RandomForestRegressor,), {"predict": _twice})
 """Predicts something else than its trees say."""
 
 

@@ -160,7 +160,7 @@ def _trees(members: Sequence[_Member], base: NDArray[np.float64]) -> Trees:
     left = np.concatenate([member.tree.children_left for member in members]) + start
     right = np.concatenate([member.tree.children_right for member in members]) + start
     nan_right = ~np.concatenate([member.tree.missing_go_to_left for member in members]).astype(np.bool_)
-    asked, column = np.unique(np.where(leaf, 0, 2 * feature + nan_right)[~leaf], return_inverse=True)
+    asked, column = np.unique((2 * feature + nan_right)[~leaf], return_inverse=True)
     columns = np.zeros(len(leaf), np.int32)
     columns[~leaf] = column
     # A split of NaN against everything else has the threshold +inf; here NaN itself is +inf, and has to be above it.
@@ -181,5 +181,6 @@ def _trees(members: Sequence[_Member], base: NDArray[np.float64]) -> Trees:
 
 
 def _features(member: _Member) -> NDArray[np.integer]:
-    feature: NDArray[np.integer] = member.tree.feature
-    return feature if member.features is None else np.where(feature < 0, 0, np.asarray(member.features)[feature])
+    """Of each node; a leaf has one too, any."""
+    feature: NDArray[np.integer] = np.maximum(member.tree.feature, 0)
+    return feature if member.features is None else np.asarray(member.features)[feature]
