@@ -1,0 +1,74 @@
+"""The nearest neighbours by brute force, in the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand_converters.errors import UnsupportedModelError
+from nearhand_converters.sources.sklearn.distances import distances, metric_of
+from nearhand_converters.sources.sklearn.library import finite
+from nearhand_converters.sources.sklearn.linear import check_classes
+from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Value, Walk, lazily
+
+
+def _mean_of_neighbours(walk: Walk, model: Any, columns: Columns, targets: NDArray[np.float64], place: str) -> Value:
+    """The neighbours' targets, weighted, [batch, targets]; of equally near ones the first of the training rows.
+
+    Args:
+        targets: float64 [training rows, targets].
+    """
+    if model.weights not in ("uniform", "distance", None):
+        raise UnsupportedModelError(
+            "its weights are a function of its own, whose code does not run on a device",
+            code="custom-function",
+            place=place,
+            remedy="use weights='uniform' or weights='distance'",
+        )
+    if hasattr(model._fit_X, "toarray"):
+        raise UnsupportedModelError(
+            "was trained on a sparse matrix", code="sparse-neighbours", place=place, remedy="train on a dense one"
+        )
+    points, metric = finite(model._fit_X, "the training rows", place), metric_of(model, place)
+    count, g = int(model.n_neighbors), walk.g
+
+    def mean() -> str:
+        near = g.add("Neg", distances(walk, columns, points, metric, place))
+        values, rows = g.add_many("TopK", 2, near, walk.ints(count), axis=1)
+        own = g.add("Gather", walk.floats(targets), rows, axis=0)  # [batch, neighbours, targets]
+        if model.weights != "distance":
+            return g.add("ReduceMean", own, axes=[1], keepdims=0)
+        distance = g.add("Neg", values)
+        if metric == "euclidean":
+            distance = g.add("Sqrt", distance)
+        weights = g.add("Unsqueeze", _by_distance(walk, distance), walk.ints(2))
+        total = g.add("ReduceSum", weights, walk.ints(1), keepdims=0)
+        return g.add("Div", g.add("ReduceSum", g.add("Mul", own, weights), walk.ints(1), keepdims=0), total)
+
+    return lazily(mean)
+
+
+def _by_distance(walk: Walk, distance: str) -> str:
+    """1 / distance; in a row that has neighbours at 0, those have 1 and the others 0. [batch, neighbours]"""
+    g, zero, one = walk.g, walk.floats(0.0), walk.floats(1.0)
+    at = g.add("Equal", distance, zero)
+    equal = g.add("Where", at, one, zero)
+    inverse = g.add("Div", one, g.add("Where", at, one, distance))
+    some = g.add("Greater", g.add("ReduceMax", equal, axes=[1], keepdims=1), zero)
+    return g.add("Where", some, equal, inverse)
+
+
+def _classifier(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
+    classes = check_classes(model, place)
+    votes = np.eye(classes)[model._y.ravel()]
+    return Answer(probability=_mean_of_neighbours(walk, model, columns, votes, place))
+
+
+def _regressor(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
+    targets = finite(model._y, "the training targets", place).reshape(len(model._y), -1)
+    return Answer(value=_mean_of_neighbours(walk, model, columns, targets, place))
+
+
+MODELS: dict[str, Model] = {"KNeighborsClassifier": _classifier, "KNeighborsRegressor": _regressor}

@@ -1,0 +1,164 @@
+"""Elementwise operations as nodes, and the functions that a FunctionTransformer may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from nearhand_converters.graph.builder import GraphBuilder
+from nearhand_converters.sources.sklearn.columns import Operation
+
+
+def merged(operations: Iterable[Operation]) -> tuple[Operation, ...]:
+    """The same with neighbouring affine operations made one, in float64."""
+    found: list[Operation] = []
+    for operation in operations:
+        if operation.kind == "affine" and found and found[-1].kind == "affine":
+            found[-1] = _composed(found[-1].parameters, operation.parameters)
+        else:
+            found.append(operation)
+    return tuple(found)
+
+
+def _composed(first: tuple[float, ...], second: tuple[float, ...]) -> Operation:
+    """One centre, chosen where the second has its own: so that no large numbers cancel after the first rounding."""
+    centre, scale, offset = first
+    if scale == 0:
+        return Operation("affine", (centre, 0.0, (offset - second[0]) * second[1] + second[2]))
+    return Operation("affine", (centre + (second[0] - offset) / scale, scale * second[1], second[2]))
+
+
+def centred(g: GraphBuilder, value: str, operations: Sequence[Sequence[Operation]]) -> str:
+    """The value [batch, n] minus the centres of each column's last operation, an affine one."""
+    centre = np.array([[own[-1].parameters[0] for own in operations]], np.float64).astype(np.float32)
+    return g.add("Sub", value, g.constant(centre)) if centre.any() else value
+
+
+def scale_and_offset(operations: Sequence[Sequence[Operation]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What is left of each column's last operation after :func:`centred`, float64 [n] each."""
+    centre, scale, offset = np.array([own[-1].parameters for own in operations], np.float64).T
+    return scale, offset + (centre.astype(np.float32) - centre) * scale
+
+
+def apply_operations(g: GraphBuilder, value: str, operations: Sequence[Sequence[Operation]]) -> str:
+    """The operations of each column of a value, float32 [batch, n]; of equal kinds in all columns.
+
+    Args:
+        operations: for each column its operations.
+    """
+    for step, first in enumerate(operations[0]):
+        each = [own[step] for own in operations]
+        if first.kind == "affine":
+            value = centred(g, value, [own[: step + 1] for own in operations])
+            scale, offset = scale_and_offset([own[: step + 1] for own in operations])
+            value = g.add("Mul", value, _row(g, scale)) if (scale != 1).any() else value
+            value = g.add("Add", value, _row(g, offset)) if offset.any() else value
+        elif first.kind == "function":
+            value = FUNCTIONS[first.name].nodes(g, value)
+        else:
+            value = _NODES[first.kind](g, value, *np.array([operation.parameters for operation in each]).T)
+    return value
+
+
+def _row(g: GraphBuilder, values: NDArray[np.float64]) -> str:
+    """A float32 constant [1, n]."""
+    with np.errstate(over="ignore"):
+        return g.constant(values.astype(np.float32)[None])
+
+
+def _fill(g: GraphBuilder, x: str, value: NDArray[np.float64]) -> str:
+    return g.add("Where", g.add("IsNaN", x), _row(g, value), x)
+
+
+def _replace(g: GraphBuilder, x: str, old: NDArray[np.float64], new: NDArray[np.float64]) -> str:
+    return g.add("Where", g.add("Equal", x, _row(g, old)), _row(g, new), x)
+
+
+def _clip(g: GraphBuilder, x: str, low: NDArray[np.float64], high: NDArray[np.float64]) -> str:
+    return g.add("Min", g.add("Max", x, _row(g, low)), _row(g, high))
+
+
+def _greater(g: GraphBuilder, x: str, threshold: NDArray[np.float64]) -> str:
+    return g.add("Cast", g.add("Greater", x, _row(g, threshold)), to=TensorProto.FLOAT)
+
+
+_NODES: dict[str, Callable[..., str]] = {"fill": _fill, "replace": _replace, "clip": _clip, "greater": _greater}
+
+
+class Elementary:
+    """A function that a FunctionTransformer, or a transformed target, may have.
+
+    Attributes:
+        direction: 1 where it never falls, −1 where it never rises, 0 where it does both.
+        low: the smallest number that it is made for: below, the original gives NaN or −inf.
+        nodes: the function as nodes, of a value of any shape.
+    """
+
+    def __init__(self, direction: int, nodes: Callable[[GraphBuilder, str], str], low: float = -np.inf) -> None:
+        self.direction = direction
+        self.nodes = nodes
+        self.low = low
+
+
+def _one(g: GraphBuilder, number: float) -> str:
+    return g.constant(np.array(number, np.float32))
+
+
+def _unary(operator: str) -> Callable[[GraphBuilder, str], str]:
+    return lambda g, x: g.add(operator, x)
+
+
+def _logarithm(base: float) -> Callable[[GraphBuilder, str], str]:
+    return lambda g, x: g.add("Mul", g.add("Log", x), _one(g, 1 / np.log(base)))
+
+
+def _log1p(g: GraphBuilder, x: str) -> str:
+    """x · log(w) / (w − 1), with w the rounded 1 + x: w's rounding is in both, and cancels; where w is 1, it is x."""
+    w = g.add("Add", x, _one(g, 1))
+    excess = g.add("Sub", w, _one(g, 1))
+    none = g.add("Equal", excess, _one(g, 0))
+    quotient = g.add("Div", g.add("Log", w), g.add("Where", none, _one(g, 1), excess))
+    return g.add("Mul", x, g.add("Where", none, _one(g, 1), quotient))
+
+
+def _expm1(g: GraphBuilder, x: str) -> str:
+    """Near 0: x · (w − 1) / log(w), with w the rounded eˣ; else w − 1."""
+    w = g.add("Exp", x)
+    less = g.add("Sub", w, _one(g, 1))
+    near = g.add("Less", g.add("Abs", x), _one(g, 0.5))
+    none = g.add("Equal", less, _one(g, 0))
+    logarithm = g.add("Log", g.add("Where", g.add("Or", none, g.add("Not", near)), _one(g, 2), w))
+    quotient = g.add("Where", none, _one(g, 1), g.add("Div", less, logarithm))
+    return g.add("Where", near, g.add("Mul", x, quotient), less)
+
+
+FUNCTIONS: dict[str, Elementary] = {
+    "abs": Elementary(0, _unary("Abs")),
+    "exp": Elementary(1, _unary("Exp")),
+    "expm1": Elementary(1, _expm1),
+    "log": Elementary(1, _unary("Log"), low=0.0),
+    "log10": Elementary(1, _logarithm(10), low=0.0),
+    "log1p": Elementary(1, _log1p, low=-1.0),
+    "log2": Elementary(1, _logarithm(2), low=0.0),
+    "negative": Elementary(-1, _unary("Neg")),
+    "reciprocal": Elementary(0, lambda g, x: g.add("Div", _one(g, 1), x)),
+    "sqrt": Elementary(1, _unary("Sqrt"), low=0.0),
+    "square": Elementary(0, lambda g, x: g.add("Mul", x, x)),
+    "tanh": Elementary(1, _unary("Tanh")),
+}
+"""numpy's name → the function. That is the whole list."""
+
+_SAME = {"absolute": "abs", "fabs": "abs", "neg": "negative"}
+
+
+def function_name(function: Any) -> str | None:
+    """The name in ``FUNCTIONS`` of one of numpy's own functions; None: it is another."""
+    name = getattr(function, "__name__", "")
+    if not isinstance(name, str) or getattr(np, name, None) is not function:
+        return None
+    name = _SAME.get(name, name)
+    return name if name in FUNCTIONS else None
