@@ -50,10 +50,10 @@ def category_numbers(codes: NDArray[np.int32], tables: Sequence[NDArray[np.float
     return found
 
 
-def unused_number(known: NDArray[np.int64]) -> int:
-    """The smallest number from 0 that is not among these ascending ones."""
-    gaps = np.flatnonzero(known != np.arange(len(known)))
-    return int(gaps[0]) if len(gaps) else len(known)
+def unused_number(taken: Sequence[float]) -> int:
+    """The smallest number from 0 that is not taken."""
+    every = set(taken)
+    return next(number for number in range(len(every) + 1) if number not in every)
 
 
 def outputs_of(found: NDArray[np.floating], task: Task, *, probability: bool = True, above: float = 0.5) -> Outputs:

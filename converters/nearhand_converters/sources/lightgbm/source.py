@@ -93,7 +93,7 @@ class _Read:
     def of(self, booster: Any) -> TreeModel:
         """The model with the library's own beside it."""
         categories = self.categories
-        unknown = [np.nan if categories.named else unused_number(known) for known in categories.known]
+        unknown = [np.nan if categories.named else unused_number(known.tolist()) for known in categories.known]
         tables = tuple(np.array([np.nan, u, *known]) for u, known in zip(unknown, categories.known, strict=True))
         original = _Original(booster, categories.is_category, tables, self.task, self.leaf_places)
         return TreeModel(

@@ -36,12 +36,14 @@ def _identity(base: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _logit(base: NDArray[np.float32]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = -np.log(np.float32(1) / base - np.float32(1))
+    one, least = np.float32(1), np.float32(1e-6)
+    found: NDArray[np.float32] = -np.log(one / np.clip(base, least, one - least) - one)
     return found
 
 
 def _log(base: NDArray[np.float32]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = np.log(base)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: NDArray[np.float32] = np.log(base)
     return found
 
 

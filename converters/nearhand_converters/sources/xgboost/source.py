@@ -106,11 +106,18 @@ def _model(booster: Any, kind: str, role: Role, missing: float, place: str) -> T
     if rounds:
         document = _first_rounds(document, rounds)
     base = objective.margin(document.base_score)
+    if not np.isfinite(base).all():
+        raise UnsupportedModelError(
+            f"has base_score {document.base_score.min():g}, of which {document.objective} makes no finite score",
+            code="infinite-base",
+            place=place,
+            remedy="train on labels that are not all 0",
+        )
     known = known_categories(document)
     trees, places = _neutral(document, base, missing, place)
     # XGBClassifier compares the score with 0.5 even where that is no probability.
     above = 0.0 if document.objective == "binary:logitraw" and role != "classifier" else 0.5
-    tables = _tables(document, known)
+    tables = _tables(document, known, missing)
     original = _Original(booster, document, tables, missing, rounds, task, above, tuple(places))
     return TreeModel(
         source=f"xgboost {kind} {document.objective}",
@@ -171,15 +178,20 @@ class _Original:
             missing=self.missing,
             feature_names=list(document.names) or None,
             feature_types=list(document.types) or None,
+            nthread=1,  # more have to wait for each other, and rows are few
         )
         found: NDArray[Any] = self.booster.predict(table, iteration_range=(0, self.rounds), **options)
         return found.reshape(len(rows), -1)
 
 
-def _tables(document: Document, known: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.float64], ...]:
-    named = [bool(names) for names, yes in zip(document.categories, document.is_category, strict=True) if yes]
-    unknown = [np.nan if has else unused_number(own) for has, own in zip(named, known, strict=True)]
-    return tuple(np.array([np.nan, number, *own]) for number, own in zip(unknown, known, strict=True))
+def _tables(document: Document, known: Sequence[NDArray[np.int64]], missing: float) -> tuple[NDArray[np.float64], ...]:
+    """For each category column, XGBoost's number of each of our codes."""
+    names = [names for names, yes in zip(document.categories, document.is_category, strict=True) if yes]
+    tables = []
+    for has_names, own in zip(names, known, strict=True):
+        unknown = np.nan if has_names else unused_number([*own.tolist(), missing])
+        tables.append(np.array([np.nan, unknown, *own]))
+    return tuple(tables)
 
 
 def _neutral(
@@ -199,7 +211,10 @@ def _neutral(
         refusal = f"is linear in {document.columns} columns, for {document.groups} scores"
     if refusal:
         raise UnsupportedModelError(
-            refusal, code="gblinear", place=place, remedy="train scikit-learn's LinearRegression or LogisticRegression"
+            refusal,
+            code="gblinear",
+            place=place,
+            remedy="train scikit-learn's LinearRegression or LogisticRegression",
         )
     # XGBoost 3.2 adds the first base score to all scores of a linear model.
     return linear_trees(document, np.full(document.groups, base[0])), []

@@ -110,7 +110,7 @@ class _Columns(ColumnRegistry):
         super().__init__(self._is_category)
         self._known = known_categories(document)
         self._named = [bool(names) for names in document.categories]
-        self._sentinel = None if np.isnan(missing) else float(np.float32(missing))
+        self._missing = float(np.float32(missing))
 
     def numbers(self, tree: Tree, split: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The column of each split that asks about a number; 0 for other nodes."""
@@ -120,8 +120,9 @@ class _Columns(ColumnRegistry):
         if self._is_category[tree.feature[numeric]].any():
             raise ValueError("a split compares a category with a threshold")
         questions, which = np.unique(2 * tree.feature[numeric] + tree.default_left[numeric], return_inverse=True)
+        sentinel = None if np.isnan(self._missing) else self._missing
         places = [
-            self.place(Number(int(self.input[q // 2]), -np.inf if q % 2 else np.inf, sentinel=self._sentinel))
+            self.place(Number(int(self.input[q // 2]), -np.inf if q % 2 else np.inf, sentinel=sentinel))
             for q in questions.tolist()
         ]
         found[numeric] = np.array(places, np.int64)[which]
@@ -132,11 +133,14 @@ class _Columns(ColumnRegistry):
         if not self._is_category[feature]:
             raise ValueError("a split asks whether a number is one of a set")
         own = int(self.input[feature])
-        codes = np.searchsorted(self._known[own], members)
-        if (codes >= len(self._known[own])).any():
+        known = self._known[own]
+        if not np.isin(members, known).all():
             raise ValueError("a node asks about a category that has no name")
-        right = (FIRST_KNOWN + codes).tolist()
+        # XGBoost compares a category's number too with the one that stands for a missing value.
+        absent = known == self._missing
+        right = np.where(absent, not default_left, np.isin(known, members))
+        codes = (FIRST_KNOWN + np.flatnonzero(right)).tolist()
         if not default_left:
             # Whether an unknown category counts as a missing one: see the source.
-            right = [MISSING, UNKNOWN, *right] if self._named[feature] else [MISSING, *right]
-        return self.place(Membership(own, tuple(right)))
+            codes = [MISSING, UNKNOWN, *codes] if self._named[feature] else [MISSING, *codes]
+        return self.place(Membership(own, tuple(codes)))
