@@ -1,37 +1,44 @@
-"""``nearhand``: convert, verify, inspect, recommend; replay and events are registered here.
+"""``nearhand``: verify, inspect, recommend and predict; convert, replay and events are registered here.
 
-Exit codes: 0 done; 1 the check was made and the answer is no (a budget is broken, golden vectors differ); 2 the input
-or the command line is refused.
+Exit codes: 0 done; 1 the check was made and the answer is no (a budget is broken, an artifact differs from its
+original, golden vectors differ); 2 the input or the command line is refused.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from nearhand import Config, Event, EventError, NearhandError, Personalizer, Recommendation, UsageError, __version__
-from nearhand.bundle import install_bundle, verify_bundle
+from nearhand import Config, Event, EventError, NearhandError, Personalizer, UsageError, __version__
+from nearhand.bundle import Archive, install_bundle, verify_bundle
 from nearhand.bundle.document import serialize
 from nearhand.bundle.manifest import Manifest
-from nearhand.bundle.schema import Estimate, Items, Precision, RuntimeName
+from nearhand.bundle.schema import Items, Precision, RuntimeName, Variant
+from nearhand.bundle.tables import TableModel, parse_vocabularies
 from nearhand.events import event_from_json
+from nearhand.ranking import Predictor
 from nearhand.runtime import installed_runtimes
-from nearhand_converters.console import json_option, progress_bars, reporting_errors
-from nearhand_converters.data import read_dataset
-from nearhand_converters.output import Conversion, read_measured
-from nearhand_converters.pipeline import convert
-from nearhand_converters.recipe import Recipe, read_recipe
+from nearhand_converters.console import json_option, reporting_errors
+from nearhand_converters.convert_command import convert_command
+from nearhand_converters.output import read_measured
 from nearhand_converters.replay.command import events_command, replay_command
-from nearhand_converters.sources.factors import read_factors
+from nearhand_converters.sample import SampleTable, read_sample
+from nearhand_converters.show import (
+    print_columns,
+    print_evidence,
+    print_predictions,
+    print_recommendations,
+    print_slices,
+    print_table_model,
+)
 
 _bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 
@@ -42,54 +49,9 @@ def main() -> None:
     """Compile personalization models into verified bundles that run on the user's own device."""
 
 
+main.add_command(convert_command)
 main.add_command(replay_command)
 main.add_command(events_command)
-
-
-@main.command("convert")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder with the training data: items.csv in the order of the model's rows, and interactions.csv.",
-)
-@click.option("--recipe", type=click.Path(path_type=Path), help="TOML file whose [bundle] table says what to build.")
-@click.option("--target", default="onnx,tflite", show_default=True, help="Runtimes to build for, comma-separated.")
-@click.option("--quantize", default="fp32,int8", show_default=True, help="Precisions to build, comma-separated.")
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The bundle, ending in .nearhand; else a folder for NAME-VERSION.nearhand.",
-)
-@json_option
-def convert_command(
-    model: Path, data: Path, recipe: Path | None, target: str, quantize: str, out: Path, as_json: bool
-) -> None:
-    """Compile MODEL, the .npz of an implicit ALS model, into a bundle, and prove that it still ranks as well.
-
-    The last interactions of each user in --data are held out; every variant is measured on them against the model
-    itself. A variant that loses more than the recipe's budget stops the conversion and nothing is written.
-    """
-    with reporting_errors(as_json=as_json), progress_bars() as progress:
-        targets = _choices(target, get_args(RuntimeName), "--target")
-        precisions = _choices(quantize, get_args(Precision), "--quantize")
-        conversion = convert(
-            read_factors(model),
-            read_dataset(data),
-            read_recipe(recipe) if recipe is not None else Recipe(),
-            out,
-            targets=targets,
-            precisions=precisions,
-            progress=progress,
-        )
-    if as_json:
-        click.echo(json.dumps(_conversion_document(conversion)))
-        return
-    _print_evidence(conversion.manifest, conversion.latency_us)
-    click.echo(f"wrote {conversion.path} ({conversion.path.stat().st_size:,} bytes)")
 
 
 @main.command("verify")
@@ -119,18 +81,25 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
     """Show what is in BUNDLE: models, sizes, and the evidence that let it be written."""
     with reporting_errors(as_json=as_json):
         manifest = verify_bundle(bundle, sdk_version=__version__)
+        vocabularies = _vocabularies(bundle, manifest)
     if as_json:
         click.echo(serialize(manifest).decode(), nl=False)
         return
     click.echo(f"{manifest.name} {manifest.version}, format {manifest.format}, licence: {manifest.licence}")
-    click.echo(f"{manifest.retrieval.items.count:,} items, history window {manifest.retrieval.policy.window}")
-    _print_evidence(manifest, read_measured(bundle))
-    _print_slices(manifest)
+    if manifest.items is not None:
+        retrieval = manifest.retrieval
+        click.echo(f"{retrieval.items.count:,} items, history window {retrieval.policy.window}")
+        print_evidence(manifest, read_measured(bundle))
+        print_slices(manifest)
+    for table_model in manifest.table_models:
+        print_table_model(table_model, read_measured(bundle))
+        print_columns(table_model, vocabularies)
     for model in manifest.models:
         for runtime in dict.fromkeys(variant.runtime for variant in model.variants):
             variants = [variant for variant in model.variants if variant.runtime == runtime]
             operators = sorted({operator for variant in variants for operator in variant.operators})
-            click.echo(f"{model.role} ({model.kind}) on {runtime} needs {', '.join(operators)}")
+            kind = model.name if isinstance(model, TableModel) else model.kind
+            click.echo(f"{model.role} ({kind}) on {runtime} needs {', '.join(operators)}")
     click.echo("made with " + ", ".join(f"{key} {value[:12]}" for key, value in sorted(manifest.provenance.items())))
 
 
@@ -184,95 +153,104 @@ def recommend_command(
     titles = [known[event.item_id] for event in past if event.item_id in known]
     click.echo(f"{model['name']} {model['version']} on {model['runtime']}, {model['precision']}")
     click.echo("history: " + ("; ".join(titles) if titles else "none yet"))
-    _print_recommendations(recommendations)
+    print_recommendations(recommendations)
 
 
-def _choices(text: str, allowed: Sequence[Any], option: str) -> list[Any]:
-    chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    wrong = [part for part in chosen if part not in allowed]
-    if wrong or not chosen:
-        problem = f"{wrong[0]!r} is not a choice" if wrong else "nothing is chosen"
-        raise UsageError(problem, place=option, remedy="use " + ", ".join(allowed))
-    return chosen
-
-
-def _conversion_document(conversion: Conversion) -> dict[str, Any]:
-    return {
-        "bundle": str(conversion.path),
-        "bytes": conversion.path.stat().st_size,
-        "measured": str(conversion.measured_path),
-        "evidence": json.loads(serialize(conversion.manifest.retrieval.evidence)),
-        "latency_us": dict(conversion.latency_us),
+@main.command("predict")
+@_bundle_argument
+@click.option(
+    "--rows", required=True, type=click.Path(path_type=Path), help="CSV or Parquet file with the model's columns."
+)
+@click.option("--model", help="Which ranker or predictor of BUNDLE.  [default: the only one]")
+@click.option("--runtime", type=click.Choice(get_args(RuntimeName)), help="Default: the first that is installed.")
+@json_option
+def predict_command(bundle: Path, rows: Path, model: str | None, runtime: RuntimeName | None, as_json: bool) -> None:
+    """Answer the rows of a file with a ranker or a predictor of BUNDLE, through the same SDK that a phone runs."""
+    with reporting_errors(as_json=as_json), tempfile.TemporaryDirectory() as folder:
+        available = installed_runtimes()
+        if runtime is not None:
+            available = {name: make for name, make in available.items() if name == runtime}
+        with Predictor.open(bundle, folder, model=model, runtimes=available) as predictor:
+            predictions = predictor.predict(_typed(read_sample(rows), predictor.model))
+    described = {
+        "name": predictor.model.name,
+        "role": predictor.model.role,
+        "runtime": f"{predictor.runtime} {predictor.runtime_version}",
+        "precision": predictor.precision,
     }
+    if as_json:
+        outputs = {name: _finite(output.tolist()) for name, output in predictions.outputs.items()}
+        document = {"model": described, "rows": len(predictions), "outputs": outputs}
+        classes = {"classes": predictions.classes, "labels": predictions.labels} if predictions.classes else {}
+        click.echo(json.dumps({**document, **classes}, ensure_ascii=False))
+        return
+    click.echo(f"{described['role']} {described['name']} on {described['runtime']}, {described['precision']}")
+    print_predictions(predictions)
 
 
-def _print_evidence(manifest: Manifest, latency_us: Mapping[str, float]) -> None:
-    shown = manifest.retrieval.evidence
-    fp32 = {variant.runtime: variant.bytes for variant in shown.variants if variant.precision == "fp32"}
-    table = Table("variant", "bytes", "of fp32", "NDCG@10", "change against the source", "top-10 overlap")
-    if latency_us:
-        table.add_column("latency")
-    for variant in shown.variants:
-        whole = fp32.get(variant.runtime)
-        row = [
-            f"{variant.runtime} {variant.precision}",
-            f"{variant.bytes:,}",
-            f"{variant.bytes / whole:.1%}" if whole else "",
-            _estimate(variant.ndcg_at_10, "{:.4f}"),
-            _estimate(variant.ndcg_change, "{:+.2%}"),
-            f"{variant.top10_overlap:.4f}",
-        ]
-        if latency_us:
-            latency = latency_us.get(f"{variant.runtime}/{variant.precision}")
-            row.append("" if latency is None else f"{latency:.0f} µs")
-        table.add_row(*row)
-    click.echo(f"data: {shown.data}")
-    click.echo(
-        f"source model on {shown.users:,} held-out users: NDCG@10 {_estimate(shown.source_ndcg_at_10, '{:.4f}')}, "
-        f"Recall@50 {_estimate(shown.source_recall_at_50, '{:.4f}')}; "
-        f"popularity: NDCG@10 {shown.popularity_ndcg_at_10.value:.4f}"
-    )
-    Console(width=120).print(table)
-    for name, reason in shown.dropped.items():
-        click.echo(f"dropped {name}: {reason}")
-
-
-def _print_slices(manifest: Manifest) -> None:
-    """Where a variant loses, if it does: NDCG@10 against the source model by kinds of users and items."""
-    shown = manifest.retrieval.evidence
-    table = Table("change of NDCG@10", "users", *(f"{v.runtime} {v.precision}" for v in shown.variants))
-    for part in zip(*(variant.slices for variant in shown.variants), strict=True):
-        table.add_row(part[0].name, f"{part[0].users:,}", *(_estimate(one.ndcg_change, "{:+.2%}") for one in part))
-    Console(width=150).print(table)
-    click.echo(
-        f"the window of {manifest.retrieval.policy.window} items itself changes the source model's NDCG@10 by "
-        + _estimate(shown.window_ndcg_change, "{:+.2%}")
-    )
-
-
-def _estimate(estimate: Estimate, form: str) -> str:
-    value, low, high = (form.format(number) for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]"
+def _finite(value: Any) -> Any:
+    """Nested lists for JSON, which has neither NaN nor infinity: they are null."""
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value if math.isfinite(value) else None
 
 
 def _run_golden(bundle: Path, manifest: Manifest) -> dict[str, str]:
-    """Variant → ``passed``, why it was not run, or how it failed."""
-    results: dict[str, str] = {}
+    """Variant, after the name of its ranker or predictor → ``passed``, why it was not run, or how it failed."""
     available = installed_runtimes()
     with tempfile.TemporaryDirectory() as folder:
-        slot = install_bundle(bundle, Path(folder) / "slots", sdk_version=__version__)
-        for variant in manifest.model("encoder").variants:
-            name = f"{variant.runtime}/{variant.precision}"
+        slot = install_bundle(bundle, Path(folder) / "slots", sdk_version=__version__).folder
+
+        def result(model: str | None, variant: Variant) -> str:
+            """Of a ranker or a predictor; without a name, of the retrieval."""
             if variant.runtime not in available:
-                results[name] = "not run: runtime not installed"
-                continue
-            config = Config(runtime=variant.runtime, precision=variant.precision, durability="process")
+                return "not run: runtime not installed"
+            config = Config(precision=variant.precision, durability="process")
+            only = {variant.runtime: available[variant.runtime]}
             try:
-                Personalizer.open(slot.folder, folder, config=config).close()
-                results[name] = "passed"
+                if model is None:
+                    Personalizer.open(slot, folder, config=config, runtimes=only).close()
+                else:
+                    Predictor.open(slot, folder, model=model, config=config, runtimes=only).close()
             except NearhandError as error:
-                results[name] = str(error)
+                return str(error)
+            return "passed"
+
+        encoders = () if manifest.items is None else manifest.model("encoder").variants
+        results = {f"{one.runtime}/{one.precision}": result(None, one) for one in encoders}
+        for model in manifest.table_models:
+            for one in model.variants:
+                results[f"{model.name} {one.runtime}/{one.precision}"] = result(model.name, one)
     return results
+
+
+def _vocabularies(bundle: Path, manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    reference = manifest.vocabularies
+    if reference is None:
+        return {}
+    with Archive.open(bundle) as archive:
+        return parse_vocabularies(reference, archive.read(reference.file.path), place=reference.file.path)
+
+
+def _typed(table: SampleTable, model: TableModel) -> dict[str, Sequence[Any]]:
+    """A table's columns as the SDK takes them: texts of number columns, as a CSV has them, become numbers."""
+    numbers = {column.name for column in model.numbers}
+    found = {name: values for name, values in table.items() if name in {column.name for column in model.columns}}
+    return {name: _as_numbers(name, found[name]) if name in numbers else found[name] for name in found}
+
+
+def _as_numbers(name: str, values: Sequence[Any]) -> list[Any]:
+    typed: list[Any] = []
+    for row, value in enumerate(values, 1):
+        try:
+            text = value.strip() if isinstance(value, str) else value
+            typed.append(None if text == "" else float(text) if isinstance(text, str) else text)
+        except ValueError:
+            place = f"column {name!r}, row {row}"
+            raise UsageError(
+                f"{value[:40]!r} is not a number", place=place, remedy="correct it, or leave it empty"
+            ) from None
+    return typed
 
 
 def _history(text: str, manifest: Manifest, items: Items) -> list[Event]:
@@ -315,11 +293,3 @@ def _read_events(path: Path) -> list[Event]:
         except EventError as error:
             raise EventError(error.field, f"{path.name} line {number}: {error.problem}", remedy=error.remedy) from None
     return events
-
-
-def _print_recommendations(recommendations: Sequence[Recommendation]) -> None:
-    table = Table("", "item", "title", "score", "why", "source")
-    for item in recommendations:
-        row = (str(item.position + 1), item.item_id, item.title, f"{item.score:.4f}")
-        table.add_row(*row, item.explanation.text, item.source)
-    Console(width=150).print(table)

@@ -15,7 +15,7 @@ from rich.progress import Progress as RichProgress
 
 from nearhand import NearhandError
 from nearhand.errors import ModelError
-from nearhand_converters.errors import BudgetError
+from nearhand_converters.errors import BudgetError, ParityError
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told the stage, how much of it is done, and its total."""
@@ -33,7 +33,7 @@ def reporting_errors(*, as_json: bool) -> Iterator[None]:
             content = {"type": type(error).__name__, "problem": error.problem, "place": error.place}
             click.echo(json.dumps({"error": {**content, "remedy": error.remedy}}))
         click.echo("error: " + " ".join(str(error).splitlines()), err=True)
-        sys.exit(1 if isinstance(error, BudgetError | ModelError) else 2)
+        sys.exit(1 if isinstance(error, BudgetError | ParityError | ModelError) else 2)
 
 
 @contextmanager

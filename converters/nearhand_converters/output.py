@@ -13,7 +13,7 @@ from nearhand.bundle.document import serialize
 from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import MANIFEST_PATH, FileReference, RuntimeName
-from nearhand.errors import RuntimeUnavailableError
+from nearhand.errors import RuntimeUnavailableError, StorageError
 from nearhand.runtime import Runtime, installed_runtimes
 
 
@@ -49,6 +49,21 @@ def load_runtimes(targets: Iterable[RuntimeName]) -> dict[RuntimeName, Runtime]:
     return {target: available[target]() for target in targets}
 
 
+def check_out(out: Path, name: str, version: str) -> None:
+    """Refuse early what could not be written later.
+
+    Raises:
+        StorageError: the bundle's place is a folder, or below a file.
+    """
+    path = _bundle_path(out, name, version)
+    if path.is_dir():
+        problem = "is a folder, where the bundle would be written"
+        raise StorageError(problem, place=str(path), remedy="give another path, or a folder without .nearhand")
+    above = next(parent for parent in path.parents if parent.exists())
+    if not above.is_dir():
+        raise StorageError("is a file, not a folder", place=str(above), remedy="give a path in a folder")
+
+
 def add_file(files: dict[str, bytes], path: str, data: bytes) -> FileReference:
     """Put a file into a bundle, and refer to it."""
     files[path] = data
@@ -71,11 +86,15 @@ def write_conversion(
     Raises:
         StorageError: the place cannot be written.
     """
-    path = out if out.suffix == ".nearhand" else out / f"{manifest.name}-{manifest.version}.nearhand"
+    path = _bundle_path(out, manifest.name, manifest.version)
     with storage_errors(str(path.parent)):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_archive(path, {MANIFEST_PATH: serialize(manifest), **files})
     return Conversion(path, _write_measured(path, latency_us, runtimes), manifest, latency_us)
+
+
+def _bundle_path(out: Path, name: str, version: str) -> Path:
+    return out if out.suffix == ".nearhand" else out / f"{name}-{version}.nearhand"
 
 
 def _write_measured(bundle: Path, latency: Mapping[str, float], runtimes: Mapping[RuntimeName, Runtime]) -> Path:

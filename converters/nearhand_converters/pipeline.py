@@ -41,7 +41,7 @@ from nearhand_converters.data import Catalogue, Dataset, Split, positives, tempo
 from nearhand_converters.errors import DataError
 from nearhand_converters.graph.fold_in import FoldIn, fold_in_exact, fold_in_graph, fold_in_steps, whiten
 from nearhand_converters.graph.index import index_graph
-from nearhand_converters.output import Conversion, add_file, load_runtimes, write_conversion
+from nearhand_converters.output import Conversion, add_file, check_out, load_runtimes, write_conversion
 from nearhand_converters.parity.evidence import Evaluation, Progress, check_budget
 from nearhand_converters.parity.holdout import HeldOutUser, held_out_users
 from nearhand_converters.parity.source import SourceModel, top_rows
@@ -96,6 +96,7 @@ def convert(
     """
     # Matrices here are small: BLAS threads cost more than they give, and another number of them gives other last bits.
     with threadpool_limits(1, "blas"):
+        check_out(out, recipe.name, recipe.version)
         _check_fit(model, dataset)
         runtimes = load_runtimes(targets)
         policy = recipe.policy(model.alpha)

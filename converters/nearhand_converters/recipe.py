@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from nearhand.bundle.schema import Budget, Policy, semantic_version
+from nearhand.bundle.schema import Budget, Policy, RuntimeName, semantic_version
+from nearhand.bundle.tables import TableRole
 from nearhand.events import EventSchema, check_event_types
 from nearhand.features import Program, read_program
 from nearhand_converters.errors import DataError
+from nearhand_converters.graph.inputs import Lowering
 
 _STRENGTHS = {
     "item_viewed": 1.0,
@@ -136,6 +138,50 @@ class Recipe:
         return Budget(**{f.name: _decimal(getattr(self.budget, f.name)) for f in fields(self.budget)})
 
 
+@dataclass(frozen=True)
+class TableRecipe:
+    """What to build of a ranker or a predictor.
+
+    Attributes:
+        name: of the model and of the bundle.
+        role: ``ranker`` or ``predictor``; empty: as the model's task says.
+        lowering: how trees are written for the onnx and ort targets: ``operator``, one TreeEnsemble operator, or
+            ``ranks``, plain operators, as for tflite, which has no other.
+        inputs: what the device gives the model: ``auto``: ranks where a number that is rounded to float32 could reach
+            another leaf than in the original, else the numbers; ``values``: the numbers in any case.
+        rows: how many rows are made from the model for the comparison with the original.
+        golden_rows: rows whose answers every device must reproduce.
+    """
+
+    name: str = "model"
+    version: str = "1.0.0"
+    licence: str = ""
+    role: TableRole | Literal[""] = ""
+    lowering: Lowering = "operator"
+    inputs: Literal["auto", "values"] = "auto"
+    rows: int = 10_000
+    golden_rows: int = 16
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} is not lowercase words joined by '-' or '_'")
+        semantic_version(self.version)
+        for setting, value, choices in (
+            ("role", self.role, ("", *get_args(TableRole))),
+            ("lowering", self.lowering, get_args(Lowering)),
+            ("inputs", self.inputs, ("auto", "values")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{setting} {value!r} is not one of {', '.join(filter(None, choices))}")
+        for setting, number in (("rows", self.rows), ("golden_rows", self.golden_rows)):
+            if not 1 <= number <= _LARGEST:
+                raise ValueError(f"{setting} is {number}, not from 1 to {_LARGEST:,}")
+
+    def lowering_for(self, target: RuntimeName) -> Lowering:
+        """How trees are written for a target."""
+        return "ranks" if target == "tflite" else self.lowering
+
+
 def read_recipe(path: Path) -> Recipe:
     """The ``[bundle]`` table of a recipe file; other tables (how the model is trained) are not ours to read.
 
@@ -143,6 +189,24 @@ def read_recipe(path: Path) -> Recipe:
         DataError: the file is missing, is not TOML, or has an unknown key or a value of the wrong type.
         ProgramError: the feature program that it names is malformed.
     """
+    table, place = _bundle_table(path)
+    features = _features(path.parent, table.pop("features", None), f"{place}.features")
+    recipe: Recipe = _build(Recipe(features=features), table, place)
+    return recipe
+
+
+def read_table_recipe(path: Path, default: TableRecipe) -> TableRecipe:
+    """The ``[bundle]`` table of a recipe file for a ranker or a predictor, in place of what ``default`` says.
+
+    Raises:
+        DataError: the file is missing, is not TOML, or has an unknown key or a value of the wrong type.
+    """
+    recipe: TableRecipe = _build(default, *_bundle_table(path))
+    return recipe
+
+
+def _bundle_table(path: Path) -> tuple[dict[str, Any], str]:
+    """The table, and its place for errors."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -151,9 +215,7 @@ def read_recipe(path: Path) -> Recipe:
     table = document.get("bundle", {})
     if not isinstance(table, dict):
         raise DataError(f"is {table!r}", place=place, remedy="give a table")
-    features = _features(path.parent, table.pop("features", None), f"{place}.features")
-    recipe: Recipe = _build(Recipe(features=features), table, place)
-    return recipe
+    return table, place
 
 
 def _features(folder: Path, name: Any, place: str) -> Program | None:

@@ -1,0 +1,108 @@
+"""What a comparison with the original leaves in the bundle: its evidence, and the golden vectors of every device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand.bundle.schema import RuntimeName
+from nearhand.bundle.tables import OutputParity, TableGolden, VariantParity
+from nearhand_converters.errors import UnsupportedModelError
+from nearhand_converters.parity.tabular import RELATIVE, Original, Parity, Run
+
+_MARGIN = 1e-3
+"""A label is clear if the best is better than the next by this part of the largest number of the row."""
+_MEASURED = 4.0
+"""How many times the difference that was measured here a device may be off."""
+
+
+def variant_parity(runtime: RuntimeName, found: Parity) -> VariantParity:
+    """A comparison as it stands in the manifest."""
+    return VariantParity(
+        runtime=runtime,
+        precision="fp32",
+        outputs=tuple(
+            OutputParity(one.name, _decimal(one.difference), _decimal(one.relative), _decimal(one.tolerance))
+            for one in found.outputs
+        ),
+        labels_equal=found.labels or 0,
+        labels_tied=found.ties,
+        leaves_equal=found.leaves,
+    )
+
+
+def golden_vectors(
+    original: Original, runs: Sequence[Run], compared: Sequence[VariantParity], count: int
+) -> TableGolden:
+    """Rows whose answers every device must give: spread over those compared, finite, and with a clear label.
+
+    Args:
+        runs: the artifacts, which have passed the comparison; what they differ by is what a device may differ by too.
+        count: how many rows at most.
+
+    Raises:
+        UnsupportedModelError: the original answers no row with finite numbers.
+    """
+    outputs = original.outputs
+    usable = ~np.isinf(original.rows.numbers).any(axis=1)
+    for name, values in outputs.items():
+        if name != "label":
+            with np.errstate(over="ignore"):
+                usable &= np.isfinite(_table(values).astype(np.float32)).all(axis=1)
+    clear = usable & _clear(outputs)
+    candidates = np.flatnonzero(clear if clear.any() else usable)
+    if not len(candidates):
+        raise UnsupportedModelError(
+            "its answers are infinite or NaN for every row", code="not-finite", remedy="train again; training diverged"
+        )
+    chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, count).astype(int))]
+    rows = original.rows[chosen]
+    expected = {name: _table(values)[chosen] for name, values in outputs.items()}
+    found = [run(rows) for run in runs]
+    tolerances = {}
+    for name, values in expected.items():
+        if name == "label":  # without one clear label nothing can be asked of them
+            tolerances[name] = Decimal(0 if clear.any() else 2**31)
+            continue
+        measured = max(float(np.abs(_table(given[name]) - values).max(initial=0.0)) for given in found)
+        allowed = max(float(one.tolerance) for variant in compared for one in variant.outputs if one.output == name)
+        tolerances[name] = _decimal(max(RELATIVE * float(np.abs(values).max()), _MEASURED * measured, allowed))
+    return TableGolden(
+        numbers=tuple(tuple(None if np.isnan(x) else Decimal(repr(x)) for x in row) for row in rows.numbers.tolist()),
+        categories=tuple(map(tuple, rows.categories.tolist())),
+        outputs={
+            name: tuple(tuple(Decimal(f"{value:.9g}") for value in row) for row in values.tolist())
+            for name, values in expected.items()
+        },
+        tolerances=tolerances,
+    )
+
+
+def _clear(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """bool [rows]: whether the label is beyond doubt."""
+    name = next((n for n in ("probability", "score", "distance") if n in outputs), None)
+    rows = len(next(iter(outputs.values())))
+    if "label" not in outputs or name is None:
+        return np.ones(rows, np.bool_)
+    values = _table(outputs[name])
+    size = np.abs(values).max(axis=1)
+    if values.shape[1] == 1:  # a decision function of two classes, or one cluster
+        return size > _MARGIN * size.max() if name == "score" else np.ones(rows, np.bool_)
+    best = np.sort(-values if name == "distance" else values, axis=1)[:, -2:]
+    clear: NDArray[np.bool_] = best[:, 1] - best[:, 0] > _MARGIN * size
+    return clear
+
+
+def _table(values: NDArray[Any]) -> NDArray[np.float64]:
+    """An output as float64 [rows, values]."""
+    return values.astype(np.float64).reshape(len(values), -1)
+
+
+def _decimal(value: float) -> Decimal:
+    """Rounded up: what is allowed stays allowed."""
+    digits = Decimal(value)
+    return digits.quantize(Decimal((0, (1,), digits.adjusted() - 2)), "ROUND_UP").normalize() if value else Decimal(0)

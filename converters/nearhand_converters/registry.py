@@ -1,0 +1,82 @@
+"""Which sources there are, and which of them reads a given model. Whoever converts passes the sources in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from nearhand_converters.errors import SourceError
+from nearhand_converters.sources.catboost.source import CatBoostSource
+from nearhand_converters.sources.lightgbm.source import LightGBMSource
+from nearhand_converters.sources.model import Source, TabularModel
+from nearhand_converters.sources.xgboost.source import XGBoostSource
+
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model that a source has read.
+
+    Attributes:
+        provenance: the sha256 of its file, if it is from one, and its library's version, for the manifest.
+    """
+
+    model: TabularModel
+    provenance: dict[str, str]
+
+
+def default_sources(*, allow_pickle: bool = False) -> tuple[Source, ...]:
+    """Every source of the product, in the order in which they are asked.
+
+    Args:
+        allow_pickle: whether files may be read that run code when they are read.
+    """
+    return (XGBoostSource(), LightGBMSource(), CatBoostSource())
+
+
+def read_model(path: Path, sources: Sequence[Source]) -> FoundModel:
+    """The model of a file, by the first source that claims it. The file is not changed.
+
+    Raises:
+        SourceError: there is no such file, no source claims it, or it is damaged.
+        UnsupportedModelError: it is a model that we do not convert.
+    """
+    remedy = f"give a model file of {', '.join(source.name for source in sources)}, or the .npz of implicit"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"cannot be read ({error.strerror})", place=str(path), remedy=remedy) from error
+    if not data:
+        raise SourceError("is empty", place=path.name, remedy=remedy)
+    for source in sources:
+        if source.claims(path, data[:_HEAD_BYTES]):
+            model = source.read(path)
+            return FoundModel(model, {"source_sha256": hashlib.sha256(data).hexdigest(), **_version(source)})
+    raise SourceError("is not a model file that we read", place=path.name, remedy=remedy)
+
+
+def adopt_model(model: object, sources: Sequence[Source]) -> FoundModel:
+    """A fitted model in memory, by the first source whose library it is of.
+
+    Raises:
+        SourceError: no source adopts it, or it is not fitted.
+        UnsupportedModelError: it is a model that we do not convert.
+    """
+    for source in sources:
+        if source.adopts(model):
+            return FoundModel(source.adopt(model), _version(source))
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    raise SourceError(
+        f"{kind} is not a model that we convert",
+        remedy=f"give a fitted model of {', '.join(source.name for source in sources)}",
+    )
+
+
+def _version(source: Source) -> dict[str, str]:
+    """The library's version: it has just been used."""
+    module = import_module({"scikit-learn": "sklearn"}.get(source.name, source.name))
+    return {source.name: module.__version__}
