@@ -25,6 +25,7 @@ class Shape:
         precision: of the library.
         missing: what missing values may stand for.
         chance: that a node splits again, so that some trees are one leaf.
+        moderate: whether thresholds are of the size of ordinary data; else they are of every size.
     """
 
     trees: int = 8
@@ -39,6 +40,7 @@ class Shape:
     missing: tuple[float, ...] = (-np.inf, np.inf)
     zero_is_missing: bool = False
     chance: float = 0.85
+    moderate: bool = False
 
 
 def random_trees(shape: Shape, generator: np.random.Generator) -> Trees:
@@ -53,7 +55,7 @@ def random_trees(shape: Shape, generator: np.random.Generator) -> Trees:
         for size in (0, 1, shape.known // 2, shape.known):
             members = generator.choice(shape.known + 2, size, replace=False)
             columns.append(Membership(feature, tuple(sorted(members.tolist()))))
-    pools = [_pool(column, shape.precision, generator) for column in columns]
+    pools = [_pool(column, shape, generator) for column in columns]
     width = shape.outputs if shape.vector else 1
     nodes: list[tuple[int, float, int, int]] = []
     values: list[NDArray[np.float64]] = []
@@ -90,15 +92,17 @@ def random_trees(shape: Shape, generator: np.random.Generator) -> Trees:
     )
 
 
-def _pool(column: Column, precision: str, generator: np.random.Generator) -> NDArray[np.float64]:
+def _pool(column: Column, shape: Shape, generator: np.random.Generator) -> NDArray[np.float64]:
     """Thresholds of a column, few, so that nodes share them."""
     if isinstance(column, Membership):
         return np.array([0.5])
-    drawn = generator.standard_normal(6) * 10.0 ** generator.integers(-40, 38, 6)
-    found = np.concatenate([drawn, generator.choice(EXTREMES, 3), generator.integers(-3, 3, 3)])
-    if precision == "float32":
+    size = 10.0 ** (generator.integers(-2, 6, 6) if shape.moderate else generator.integers(-40, 38, 6))
+    found = np.concatenate([generator.standard_normal(6) * size, generator.integers(-3, 3, 3)])
+    if not shape.moderate:
+        found = np.append(found, generator.choice(EXTREMES, 3))
+    if shape.precision == "float32":
         return found.astype(np.float32).astype(np.float64)
-    return np.concatenate([found, np.nextafter(found, np.inf), [1e300, -1e300]])
+    return np.concatenate([found, np.nextafter(found, np.inf), [] if shape.moderate else [1e300, -1e300]])
 
 
 def _linear(nodes: int, inputs: int, generator: np.random.Generator) -> LinearLeaves:

@@ -32,6 +32,7 @@ class GraphBuilder:
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._declared: list[onnx.ValueInfoProto] = []
 
     def input(self, name: str, dtype: Literal["float32", "int32"], shape: Sequence[Dimension]) -> str:
         self._inputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], shape))
@@ -50,6 +51,11 @@ class GraphBuilder:
         """``value`` as an output with the declaration of another graph's."""
         self._nodes.append(helper.make_node("Identity", [value], [declaration.name]))
         self._outputs.append(declaration)
+
+    def declare(self, value: str, dtype: Literal["float32", "int32", "int64"], shape: Sequence[Dimension]) -> str:
+        """Say what ONNX does not infer of a value: which dimension it is that a Reshape has calculated."""
+        self._declared.append(helper.make_tensor_value_info(value, _DTYPES[dtype], shape))
+        return value
 
     def constant(self, value: NDArray[np.generic], name: str | None = None) -> str:
         """An initializer. Without a name, equal constants are one."""
@@ -78,7 +84,12 @@ class GraphBuilder:
     def model(self) -> onnx.ModelProto:
         """The finished model, checked by ONNX itself."""
         graph = helper.make_graph(
-            self._nodes, self._name, self._inputs, self._outputs, initializer=list(self._constants.values())
+            self._nodes,
+            self._name,
+            self._inputs,
+            self._outputs,
+            initializer=list(self._constants.values()),
+            value_info=self._declared,
         )
         return finish(graph)
 

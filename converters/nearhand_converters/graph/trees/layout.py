@@ -18,13 +18,18 @@ class Layout:
         node: int32 [nodes], the number in ``Trees``. The first are the roots, in the order that was asked for.
         tree: int32 [nodes], the place of the node's tree in that order.
         left: int32 [nodes], the new number of the left child, the right one's is one more; a leaf's own number.
-        depth: the longest way from a root to a leaf, in splits.
+        depths: int64 [trees], the longest way from each root to a leaf, in splits.
     """
 
     node: NDArray[np.int32]
     tree: NDArray[np.int32]
     left: NDArray[np.int32]
-    depth: int
+    depths: NDArray[np.int64]
+
+    @property
+    def depth(self) -> int:
+        """Of the deepest tree."""
+        return int(self.depths.max(initial=0))
 
 
 def by_level(trees: Trees, roots: NDArray[np.int32]) -> Layout:
@@ -32,11 +37,13 @@ def by_level(trees: Trees, roots: NDArray[np.int32]) -> Layout:
     is_leaf = trees.is_leaf
     level, tree = roots.astype(np.int32), np.arange(len(roots), dtype=np.int32)
     nodes, owners, lefts = [], [], []
-    start, depth = 0, -1
+    depths = np.zeros(len(roots), np.int64)
+    start, depth = 0, 0
     while len(level):
         inner = ~is_leaf[level]
         left = np.arange(start, start + len(level), dtype=np.int32)
         start += len(level)
+        depths[tree] = depth
         left[inner] = start + 2 * np.arange(inner.sum(), dtype=np.int32)
         nodes.append(level)
         owners.append(tree)
@@ -44,7 +51,7 @@ def by_level(trees: Trees, roots: NDArray[np.int32]) -> Layout:
         level = np.stack([trees.left[level[inner]], trees.right[level[inner]]], axis=1).ravel()
         tree = np.repeat(tree[inner], 2)
         depth += 1
-    return Layout(np.concatenate(nodes), np.concatenate(owners), np.concatenate(lefts), depth)
+    return Layout(np.concatenate(nodes), np.concatenate(owners), np.concatenate(lefts), depths)
 
 
 def with_nothing(trees: Trees) -> Trees:

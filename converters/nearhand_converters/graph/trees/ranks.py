@@ -7,16 +7,19 @@ rounded down to float32; or the values are ranks from outside, and the threshold
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.builder import GraphBuilder
 from nearhand_converters.graph.inputs import GraphInputs
 from nearhand_converters.graph.trees.columns import Matrix, column_matrix, column_thresholds
 from nearhand_converters.graph.trees.form import Trees, floor32
 from nearhand_converters.graph.trees.layout import Layout, by_level, with_nothing
+from nearhand_converters.graph.trees.linear import centred, linear_values
+from nearhand_converters.graph.trees.sums import grid_of, split
 
 
 def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
@@ -32,53 +35,96 @@ def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
     roots = np.concatenate([np.pad(group, (0, size - len(group)), constant_values=nothing) for group in groups])
     trees = with_nothing(trees)
     layout = by_level(trees, roots.astype(np.int32))
-    at = _descend(g, trees, inputs, layout)
+    at = _descend(g, trees, inputs, layout, in_order=not shared)
 
-    plain = trees.values[layout.node]
-    group_of = layout.tree // size
-    given = [plain] if trees.linear is None else [plain, trees.linear.constants[layout.node][:, None]]
-    most = np.zeros((len(roots), plain.shape[1]))
-    np.maximum.at(most, layout.tree, np.max(np.abs(given), axis=0))
-    total = most.reshape(len(groups), size, -1).sum(axis=1).ravel() + np.abs(trees.base)
-    grid = _grid(total)
-    of_node = grid[None, :] if shared else grid[group_of][:, None]
-    coarse, fine = _split(plain, of_node)
-    table = np.stack([coarse, fine], axis=2).reshape(len(plain), -1)
-    values = g.add("Gather", g.constant(table), at, axis=0)
+    given = [trees.values[layout.node]]
     if trees.linear is not None:
-        values = _linear_values(g, trees, inputs, layout, at, values, grid)
-    grouped = g.add("Reshape", values, g.constant(np.array([-1, len(groups), size, table.shape[1]], np.int64)))
-    sums = g.add("ReduceSum", grouped, g.constant(np.array([2], np.int64)), keepdims=0)
-    pairs = g.add("Reshape", sums, g.constant(np.array([-1, outputs, 2], np.int64)))
-    base = np.stack(_split(trees.base, grid), axis=1)[None]
-    return g.add("ReduceSum", g.add("Add", pairs, g.constant(base)), g.constant(np.array([2], np.int64)), keepdims=0)
+        points, at_point = centred(trees)
+        given.append(at_point[layout.node][:, None])
+    most = np.zeros((len(roots), given[0].shape[1]))
+    np.maximum.at(most, layout.tree, np.max(np.abs(given), axis=0))
+    grid = grid_of(most.reshape(len(groups), size, -1).sum(axis=1).ravel() + np.abs(trees.base))
+    of_node = grid[None, :] if shared else grid[layout.tree // size][:, None]
+    tables = [split(values, of_node) for values in given]
+    if trees.linear is not None:
+        values = linear_values(g, trees, inputs, layout, at, tables, points)
+        parts = 3
+    else:
+        values = g.add("Gather", g.constant(tables[0].reshape(len(layout.node), -1)), at, axis=0)
+        parts = 2
+    grouped = g.add("Reshape", values, g.constant(np.array([-1, len(groups), size, tables[0].shape[1] * parts])))
+    sums = g.add("ReduceSum", grouped, g.constant(np.array([2])), keepdims=0)
+    pairs = g.add("Reshape", sums, g.constant(np.array([-1, outputs, parts])))
+    base = np.zeros((1, outputs, parts), np.float32)
+    base[0, :, :2] = split(trees.base, grid)
+    return g.add("ReduceSum", g.add("Add", pairs, g.constant(base)), g.constant(np.array([2])), keepdims=0)
 
 
 def leaves(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
     """See :func:`nearhand_converters.graph.trees.lower.tree_leaves`."""
     layout = by_level(trees, trees.roots)
-    return g.add("Gather", g.constant(layout.node), _descend(g, trees, inputs, layout), axis=0)
+    at = _descend(g, trees, inputs, layout, in_order=True)
+    return g.add("Gather", g.constant(layout.node), at, axis=0)
 
 
-def _descend(g: GraphBuilder, trees: Trees, inputs: GraphInputs, layout: Layout) -> str:
-    """The leaf that each row reaches in each tree, as a number of ``layout``, int32 [batch, trees]."""
+def _descend(g: GraphBuilder, trees: Trees, inputs: GraphInputs, layout: Layout, *, in_order: bool) -> str:
+    """The leaf that each row reaches in each tree, as a number of ``layout``, int32 [batch, trees].
+
+    Trees start from the deepest to the flattest, and half of them are left behind where they have arrived.
+
+    Args:
+        in_order: whether the trees have to stand in the result as they do in ``layout``.
+    """
     matrix, threshold = _questions(g, trees, inputs)
     node = layout.node
     inner = ~trees.is_leaf[node]
     columns = np.where(inner, matrix.place[trees.column[node]], 0).astype(np.int32)
     limits = np.where(inner, threshold[node], _most(threshold))
-    count = int(layout.tree.max()) + 1
+    order = np.argsort(-layout.depths, kind="stable")
+    depths = layout.depths[order]
 
     # The first level's nodes are known.
-    value = g.add("Gather", matrix.value, g.constant(columns[:count]), axis=1)
-    greater = g.add("Greater", value, g.constant(limits[None, :count]))
-    at = g.add("Add", g.constant(layout.left[None, :count]), g.add("Cast", greater, to=TensorProto.INT32))
-    column, limit, left = (g.constant(table) for table in (columns, limits, layout.left))
-    for _ in range(layout.depth - 1):
-        value = g.add("GatherElements", matrix.value, g.add("Gather", column, at, axis=0), axis=1)
-        greater = g.add("Greater", value, g.add("Gather", limit, at, axis=0))
-        at = g.add("Add", g.add("Gather", left, at, axis=0), g.add("Cast", greater, to=TensorProto.INT32))
+    value = g.add("Gather", matrix.value, g.constant(columns[order]), axis=1)
+    greater = g.add("Greater", value, g.constant(limits[None, order]))
+    at = g.add("Add", g.constant(layout.left[None, order]), g.add("Cast", greater, to=TensorProto.INT32))
+
+    column, limit, left = (g.constant(table[None, :]) for table in (columns, limits, layout.left))
+    flat, arrived, walking = "", [], len(order)
+    for level in range(1, layout.depth):
+        deeper = int((depths > level).sum())
+        if 2 * deeper <= walking:
+            if flat:
+                at = _two(g, flat, "int32", walking)
+            arrived.append(_part(g, at, deeper, walking))
+            at, flat, walking = _part(g, at, 0, deeper), "", deeper
+        if not flat:
+            flat = _one(g, at)
+        place = _two(g, g.add("GatherElements", column, flat, axis=1), "int32", walking)
+        value = _one(g, g.add("GatherElements", matrix.value, place, axis=1))
+        greater = g.add("Greater", value, g.add("GatherElements", limit, flat, axis=1))
+        flat = g.add("Add", g.add("GatherElements", left, flat, axis=1), g.add("Cast", greater, to=TensorProto.INT32))
+    if flat:
+        at = _two(g, flat, "int32", walking)
+    if arrived:
+        at = g.add("Concat", at, *reversed(arrived), axis=1)
+    if in_order and (order[1:] < order[:-1]).any():
+        at = g.add("Gather", at, g.constant(np.argsort(order).astype(np.int32)), axis=1)
     return at
+
+
+def _one(g: GraphBuilder, value: str) -> str:
+    """[batch, trees] as [1, batch · trees]."""
+    return g.add("Reshape", value, g.constant(np.array([1, -1], np.int64)))
+
+
+def _two(g: GraphBuilder, value: str, dtype: Literal["int32", "float32"], trees: int) -> str:
+    """[1, batch · trees] as [batch, trees]."""
+    return g.declare(g.add("Reshape", value, g.constant(np.array([-1, trees], np.int64))), dtype, ["batch", trees])
+
+
+def _part(g: GraphBuilder, value: str, start: int, end: int) -> str:
+    starts, ends, axes = (g.constant(np.array([number], np.int64)) for number in (start, end, 1))
+    return g.add("Slice", value, starts, ends, axes)
 
 
 def _questions(
@@ -97,43 +143,3 @@ def _questions(
 def _most(threshold: NDArray[np.float32] | NDArray[np.int32]) -> float | int:
     """What no value exceeds."""
     return np.inf if threshold.dtype == np.float32 else int(np.iinfo(np.int32).max)
-
-
-def _grid(total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each output, the power of two of which all partial sums of the coarse parts are multiples below 2²⁴.
-
-    So float32 adds them without rounding, in any order.
-
-    Args:
-        total: the largest magnitude that a partial sum can have [outputs].
-
-    Raises:
-        UnsupportedModelError: one is beyond float32.
-    """
-    if (total > np.finfo(np.float32).max).any():
-        raise UnsupportedModelError(
-            f"scores may reach {total.max():.3g}, which float32 does not hold",
-            code="scores-exceed-float32",
-            remedy="train on a scaled target",
-        )
-    _, exponent = np.frexp(total)
-    found: NDArray[np.float64] = np.ldexp(1.0, np.maximum(exponent - 23, -149))
-    return found
-
-
-def _split(values: NDArray[np.float64], grid: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A coarse part, a multiple of the grid, and the rest, whose sums are so small that their rounding is nothing."""
-    coarse = np.round(values / grid) * grid
-    return coarse.astype(np.float32), (values - coarse).astype(np.float32)
-
-
-def _linear_values(
-    g: GraphBuilder,
-    trees: Trees,
-    inputs: GraphInputs,
-    layout: Layout,
-    at: str,
-    plain: str,
-    grid: NDArray[np.float64],
-) -> str:
-    raise NotImplementedError
