@@ -11,7 +11,7 @@ import numpy as np
 from nearhand_converters.graph.builder import GraphBuilder
 
 Lowering: TypeAlias = Literal["operator", "ranks"]
-"""How trees are written: as one TreeEnsemble operator, or as plain operators on rank codes."""
+"""How trees are written: as ONNX's operator for trees, or level by level in plain operators, on numbers or ranks."""
 
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 """The codes of a category column: 0 for none, 1 for one the model has never seen, 2 + i for the i-th known one.
@@ -26,13 +26,10 @@ class GraphInputs:
     Attributes:
         numbers: float32 [batch, number columns].
         categories: int32 codes [batch, category columns].
-        ranks: int32 [batch, columns of the trees]: the columns as ranks, where the caller has computed them in the
-            precision of the model's library; "" where the graph compares the numbers themselves.
     """
 
     numbers: str
     categories: str
-    ranks: str = ""
 
 
 def clamp_codes(g: GraphBuilder, categories: str, known: Sequence[int]) -> str:

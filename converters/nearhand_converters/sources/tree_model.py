@@ -53,7 +53,7 @@ class TreeModel:
         """Trees, then the link, then what the task's outputs are."""
         if inputs.categories:
             known = [len(column.categories) for column in self.columns if column.kind == "category"]
-            inputs = GraphInputs(inputs.numbers, clamp_codes(g, inputs.categories, known), inputs.ranks)
+            inputs = GraphInputs(inputs.numbers, clamp_codes(g, inputs.categories, known))
         scores = tree_scores(g, self.trees, inputs, lowering)
         linked = apply_link(g, scores, self.link)
         if self.task == "multiclass":

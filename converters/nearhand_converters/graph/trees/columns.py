@@ -1,4 +1,4 @@
-"""The columns of trees as one matrix: in the graph as float32, and outside of it as ranks."""
+"""The columns of trees as one float32 matrix in the graph."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Matrix:
     """The values that nodes compare.
 
     Attributes:
-        value: float32 or int32 [batch, places].
+        value: float32 [batch, places].
         place: int32 [columns], where each column of the trees stands in it.
     """
 
@@ -64,32 +64,6 @@ def column_matrix(g: GraphBuilder, trees: Trees, inputs: GraphInputs, keeps_nan:
         place[list(chosen)] = width + np.arange(len(chosen))
         width += len(chosen)
     return Matrix(g.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0], place)
-
-
-def rank_codes(trees: Trees, numbers: NDArray[np.floating], categories: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Each column's value as its rank: how many of the column's different thresholds it is greater than.
-
-    A node with the rank r of its threshold, counted from 0, goes right where the code is greater than r. Computed in
-    the library's precision, so that rows route as they do there, whatever float32 makes of them.
-
-    Args:
-        numbers: floats [rows, number inputs]; categories: codes [rows, category inputs].
-
-    Returns:
-        int32 [rows, columns].
-    """
-    matrix = trees.matrix(numbers, categories)
-    found = np.zeros(matrix.shape, np.int32)
-    for i, thresholds in enumerate(column_thresholds(trees)):
-        found[:, i] = np.searchsorted(thresholds, matrix[:, i], side="left")
-    return found
-
-
-def column_thresholds(trees: Trees) -> list[NDArray[np.float64]]:
-    """The different thresholds of each column, ascending."""
-    inner = ~trees.is_leaf
-    column, threshold = trees.column[inner], trees.threshold[inner]
-    return [np.unique(threshold[column == i]) for i in range(len(trees.columns))]
 
 
 def _inputs(g: GraphBuilder, value: str, features: list[int]) -> str:

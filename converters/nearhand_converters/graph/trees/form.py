@@ -180,17 +180,6 @@ class Trees:
                 deep[node] = 1 + max(deep[self.left[node]], deep[self.right[node]])
         return int(deep[self.roots].max(initial=0))
 
-    @property
-    def collapses_in_float32(self) -> bool:
-        """Whether two thresholds of a column are one for float32 inputs: no float32 lies between them.
-
-        Then rows that the library tells apart, in float64, are one row for a graph that reads float32 numbers.
-        """
-        inner = ~self.is_leaf
-        questions = np.unique(np.stack([self.column[inner], self.threshold[inner]], axis=1), axis=0)
-        questions[:, 1] = floor32(questions[:, 1])
-        return len(np.unique(questions, axis=0)) < len(questions)
-
     def matrix(self, numbers: NDArray[np.floating], categories: NDArray[np.integer]) -> NDArray[np.floating]:
         """The columns [rows, columns], in the library's precision.
 

@@ -1,8 +1,8 @@
 """Trees as plain operators: all trees go down one level at a time, by table look-ups and one comparison.
 
-``node ← left[node] + (value of the column of node > threshold of node)``, where children stand side by side and a leaf
-is its own left child with a threshold that nothing exceeds. The values are float32 numbers, and the thresholds are
-rounded down to float32; or the values are ranks from outside, and the thresholds are their ranks.
+``node ← left[node] + (the column of the node > the threshold of the node)``, where children stand side by side and a
+leaf is its own left child with a threshold that nothing exceeds. Thresholds are rounded down to float32, which routes
+every float32 row as the library does. Where the device gives ranks for numbers, the same trees compare ranks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from nearhand_converters.graph.builder import GraphBuilder
 from nearhand_converters.graph.inputs import GraphInputs
-from nearhand_converters.graph.trees.columns import Matrix, column_matrix, column_thresholds
+from nearhand_converters.graph.trees.columns import column_matrix
 from nearhand_converters.graph.trees.form import Trees, floor32
 from nearhand_converters.graph.trees.layout import Layout, by_level, with_nothing
 from nearhand_converters.graph.trees.linear import centred, linear_values
@@ -75,11 +75,11 @@ def _descend(g: GraphBuilder, trees: Trees, inputs: GraphInputs, layout: Layout,
     Args:
         in_order: whether the trees have to stand in the result as they do in ``layout``.
     """
-    matrix, threshold = _questions(g, trees, inputs)
+    matrix = column_matrix(g, trees, inputs, lambda column: column.missing == -np.inf)
     node = layout.node
     inner = ~trees.is_leaf[node]
     columns = np.where(inner, matrix.place[trees.column[node]], 0).astype(np.int32)
-    limits = np.where(inner, threshold[node], _most(threshold))
+    limits = np.where(inner, floor32(trees.threshold[node]), np.float32(np.inf))
     order = np.argsort(-layout.depths, kind="stable")
     depths = layout.depths[order]
 
@@ -125,21 +125,3 @@ def _two(g: GraphBuilder, value: str, dtype: Literal["int32", "float32"], trees:
 def _part(g: GraphBuilder, value: str, start: int, end: int) -> str:
     starts, ends, axes = (g.constant(np.array([number], np.int64)) for number in (start, end, 1))
     return g.add("Slice", value, starts, ends, axes)
-
-
-def _questions(
-    g: GraphBuilder, trees: Trees, inputs: GraphInputs
-) -> tuple[Matrix, NDArray[np.float32] | NDArray[np.int32]]:
-    """The values to compare, and for each node of ``trees`` what they are compared with."""
-    if not inputs.ranks:
-        return column_matrix(g, trees, inputs, lambda column: column.missing == -np.inf), floor32(trees.threshold)
-    rank = np.zeros(len(trees.column), np.int32)
-    for i, thresholds in enumerate(column_thresholds(trees)):
-        chosen = ~trees.is_leaf & (trees.column == i)
-        rank[chosen] = np.searchsorted(thresholds, trees.threshold[chosen])
-    return Matrix(inputs.ranks, np.arange(len(trees.columns), dtype=np.int32)), rank
-
-
-def _most(threshold: NDArray[np.float32] | NDArray[np.int32]) -> float | int:
-    """What no value exceeds."""
-    return np.inf if threshold.dtype == np.float32 else int(np.iinfo(np.int32).max)

@@ -344,7 +344,7 @@ class Walk:
     def tree_inputs(self) -> GraphInputs:
         """The table's own inputs, for trees that ask about them."""
         codes = self._clamped_codes() if self.table.categories() else ""
-        return GraphInputs(self.inputs.numbers, codes, self.inputs.ranks)
+        return GraphInputs(self.inputs.numbers, codes)
 
     def number_inputs(self, sources: Sequence[int], place: str) -> str:
         """Inputs as they are, float32 [batch, sources]."""
