@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from nearhand_converters.graph.builder import GraphBuilder
