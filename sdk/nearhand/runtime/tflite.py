@@ -51,6 +51,8 @@ class _TFLiteSession:
         self.outputs = tuple(map(_spec, outputs))
         self._input_indexes = [detail["index"] for detail in inputs]
         self._output_indexes = [detail["index"] for detail in outputs]
+        self._shapes: list[tuple[int, ...]] = [tuple(detail["shape"].tolist()) for detail in inputs]
+        """Those that memory is planned for; [] after a failure, when it is for none."""
 
     def run(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
         arrays = check_inputs(self.inputs, tensors, place=self._path.name)
@@ -58,6 +60,7 @@ class _TFLiteSession:
             if self._interpreter is None:
                 raise ModelError("the session is closed", place=self._path.name, remedy="load the model again")
             try:
+                self._fit([array.shape for array in arrays])
                 for index, array in zip(self._input_indexes, arrays, strict=True):
                     self._interpreter.set_tensor(index, array)
                 self._interpreter.invoke()
@@ -69,6 +72,16 @@ class _TFLiteSession:
     def close(self) -> None:
         with self._lock:
             self._interpreter = None
+
+    def _fit(self, shapes: list[tuple[int, ...]]) -> None:
+        """Plan memory for inputs of these shapes, unless it is planned for them already."""
+        if shapes == self._shapes:
+            return
+        self._shapes = []
+        for index, shape in zip(self._input_indexes, shapes, strict=True):
+            self._interpreter.resize_tensor_input(index, shape)
+        self._interpreter.allocate_tensors()
+        self._shapes = shapes
 
 
 def _spec(detail: Any) -> TensorSpec:

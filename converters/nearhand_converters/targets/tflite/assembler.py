@@ -11,17 +11,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-_TYPES = {"float32": "FLOAT32", "int32": "INT32", "int8": "INT8", "uint8": "UINT8"}
-
-_VERSIONS = {
-    ("BATCH_MATMUL", "int8"): 2,
-    ("CAST", "int8"): 3,
-    ("FULLY_CONNECTED", "int8"): 6,
-    ("GATHER", "int8"): 2,
-    ("TRANSPOSE", "int8"): 2,
+_TYPES = {
+    "float32": "FLOAT32",
+    "int32": "INT32",
+    "int8": "INT8",
+    "uint8": "UINT8",
+    "int16": "INT16",
+    "bool": "BOOL",
 }
-"""Operator versions above 1, by operator and the 8-bit type it reads or writes. Stamping them honestly lets a runtime
-that is too old refuse the model instead of computing garbage. They are those of TensorFlow's own versioning rules."""
 
 FILE_IDENTIFIER = b"TFL3"
 
@@ -65,7 +62,7 @@ class Assembler:
         Args:
             scale: what one unit of a quantized constant stands for; None for plain numbers.
         """
-        data = np.ascontiguousarray(array)
+        data = np.asarray(array, order="C")  # not ascontiguousarray, which makes a row of a scalar
         content = data.tobytes()
         key = (data.dtype.name, data.shape, content, scale)
         if key not in self._constants:
@@ -82,11 +79,15 @@ class Assembler:
         return self._constants[key]
 
     def add(
-        self, operator: str, inputs: Sequence[Value], *outputs: Value, options: str | None = None, **settings: object
+        self,
+        operator: str,
+        inputs: Sequence[Value],
+        *outputs: Value,
+        version: int,
+        options: str | None = None,
+        **settings: object,
     ) -> None:
         """Append ``operator``, such as ``GATHER``, with its options table, such as ``GatherOptions``."""
-        types = {value.dtype for value in (*inputs, *outputs)}
-        version = max(_VERSIONS.get((operator, dtype), 1) for dtype in types)
         op = schema.OperatorT()
         op.opcodeIndex = self._codes.setdefault((operator, version), len(self._codes))
         op.inputs = _numbers(value.index for value in inputs)
