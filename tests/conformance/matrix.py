@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from nearhand.runtime import installed_runtimes
 from nearhand_converters.errors import UnsupportedModelError, UnsupportedOperatorError
@@ -28,13 +29,16 @@ from nearhand_converters.parity.rows import verification_rows
 from nearhand_converters.parity.tabular import Original, Parity
 from nearhand_converters.sources.catboost import CatBoostSource
 from nearhand_converters.sources.lightgbm import LightGBMSource
-from nearhand_converters.sources.model import Rows, TabularModel
+from nearhand_converters.sources.model import Rows, Source, TabularModel
+from nearhand_converters.sources.sklearn import SklearnSource
 from nearhand_converters.sources.xgboost import XGBoostSource
 from nearhand_converters.targets.artifact import write_artifact
 from tests.conformance.matrix_models import Recipe, train
 
-SOURCES = (XGBoostSource(), LightGBMSource(), CatBoostSource())
-TARGETS = ("onnx", "ort", "tflite")
+_LIBRARIES: tuple[Source, ...] = (XGBoostSource(), LightGBMSource(), CatBoostSource())
+SOURCES = (*_LIBRARIES, SklearnSource(_LIBRARIES))
+Target: TypeAlias = Literal["onnx", "ort", "tflite"]
+TARGETS: tuple[Target, ...] = ("onnx", "ort", "tflite")
 ROWS = 10_000
 _FILE = Path(__file__).with_name("matrix.toml")
 
@@ -102,22 +106,23 @@ def run(row: Row) -> dict[str, Parity | Refusal]:
     Raises:
         ParityError: an artifact does not compute what the original does.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         trained = train(row.recipe, Path(folder))
         try:
             model = read(trained)
         except UnsupportedModelError as error:
             return dict.fromkeys(TARGETS, Refusal(error.code, str(error)))
-    original = Original(model, verification_rows(model, row.rows))
-    found: dict[str, Parity | Refusal] = {}
-    for target in TARGETS:
-        try:
-            found[target] = compared(original, target)
-        except UnsupportedModelError as error:
-            found[target] = Refusal(error.code, str(error))
-        except UnsupportedOperatorError as error:
-            found[target] = Refusal("operator", str(error))
-    return found
+        original = Original(model, verification_rows(model, row.rows))
+        return {target: _result(original, target) for target in TARGETS}
+
+
+def _result(original: Original, target: Target) -> Parity | Refusal:
+    try:
+        return compared(original, target)
+    except UnsupportedModelError as error:
+        return Refusal(error.code, str(error))
+    except UnsupportedOperatorError as error:
+        return Refusal("operator", str(error))
 
 
 def read(trained: object) -> TabularModel:
@@ -131,10 +136,11 @@ def read(trained: object) -> TabularModel:
     return source.adopt(trained)
 
 
-def compared(original: Original, target: str) -> Parity:
+def compared(original: Original, target: Target) -> Parity:
     """The model's artifact for a target, held to the rule; its leaves are those of a graph of the same lowering."""
-    lowering: Lowering = "ranks" if target == "tflite" else "operator"
     model = original.model
+    linear = model.trees is not None and model.trees.linear is not None
+    lowering: Lowering = "ranks" if target == "tflite" or linear else "operator"
     with artifact_of(model, target, lowering) as run_scores:
         if model.trees is None or not len(model.trees.column) or model.trees.is_leaf.all():
             return original.verify(run_scores, label=target)
@@ -144,7 +150,7 @@ def compared(original: Original, target: str) -> Parity:
 
 @contextmanager
 def artifact_of(
-    model: TabularModel, target: str, lowering: Lowering, *, leaves: bool = False
+    model: TabularModel, target: Target, lowering: Lowering, *, leaves: bool = False
 ) -> Iterator[Callable[[Rows], dict[str, NDArray[Any]]]]:
     """Writes an artifact, loads it on its runtime, and runs it on rows."""
     runtime = installed_runtimes()["tflite" if target == "tflite" else "onnx"]()
@@ -207,7 +213,8 @@ def main() -> None:
 def _figures(result: Parity | Refusal) -> dict[str, Any]:
     if isinstance(result, Refusal):
         return {"code": result.code, "message": result.message}
-    return {"difference": result.difference, "rows": result.rows}
+    worst = max(result.outputs, key=lambda output: output.difference)
+    return {"difference": worst.difference, "tolerance": worst.tolerance, "rows": result.rows}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ def numbers() -> NDArray[np.float64]:
     return _random(1).standard_normal((ROWS, 5)) * [1.0, 3.0, 0.1, 50.0, 1.0]
 
 
+def _standard() -> NDArray[np.float64]:
+    """Of the same size in every column."""
+    return numbers() / [1.0, 3.0, 0.1, 50.0, 1.0]
+
+
 def _named() -> Any:
     import pandas
 
@@ -105,6 +110,7 @@ def _many() -> Any:
 
 TABLES: Mapping[str, Callable[[], Any]] = {
     "numbers": numbers,
+    "standard": _standard,
     "named": _named,
     "missing": _missing,
     "sentinel": _sentinel,
