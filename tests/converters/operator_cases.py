@@ -1,9 +1,10 @@
-"""A small ONNX graph for each operator that the TFLite writer knows and each type it takes, with inputs at its edges."""
+"""A small ONNX graph for each operator that the TFLite writer knows and each of its types, with inputs at its edges."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -97,7 +98,7 @@ def of(dtype: str, *shape: int, seed: int = 0) -> Array:
 
 
 def one(
-    name: str, operator: str, *inputs: Array, constants: Sequence[Array | np.generic | None] = (), **options: object
+    name: str, operator: str, *inputs: Array, constants: Sequence[Array | np.generic | None] = (), **options: Any
 ) -> Case:
     """A case of one node: its inputs, then its constants; a None leaves one out."""
     given = {f"x{i}": array for i, array in enumerate(inputs)}
@@ -105,9 +106,8 @@ def one(
     names = [*given, *("" if array is None else f"c{i}" for i, array in enumerate(constants))]
     kept = {key: options.pop(key) for key in ("tolerance", "floor", "saturates") if key in options}
     count = options.pop("outputs", 1)
-    assert isinstance(count, int)
     node = helper.make_node(operator, names, [f"y{i}" for i in range(count)], **options)
-    return Case(name, graph([node], given, fixed, outputs=count), given, **kept)  # type: ignore[arg-type]
+    return Case(name, graph([node], given, fixed, outputs=count), given, **kept)
 
 
 def f32(*values: float) -> NDArray[np.float32]:
@@ -280,7 +280,7 @@ def moves() -> list[Case]:
         one("Transpose the batch away", "Transpose", deep, perm=[1, 2, 0]),
     ]
     nodes = [
-        helper.make_node("Constant", [], ["two"], value=numpy_helper.from_array(np.float32(2))),
+        helper.make_node("Constant", [], ["two"], value=numpy_helper.from_array(np.array(2, np.float32))),
         helper.make_node("Constant", [], ["three"], value_float=3.0),
         helper.make_node("Constant", [], ["axes"], value_ints=[1]),
         helper.make_node("Identity", ["two"], ["too"]),
@@ -335,7 +335,7 @@ def reductions() -> list[Case]:
 def products() -> list[Case]:
     x, square = numbers(6), numbers(6, 6)
     w, wide = numbers(6)[:6].copy(), numbers(500)[:6].copy()
-    near = {"tolerance": 1e-6, "floor": 10.0}
+    near: dict[str, Any] = {"tolerance": 1e-6, "floor": 10.0}
     scalar_nodes = [
         helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
         helper.make_node("Reshape", ["s", "shape"], ["t"]),
