@@ -15,7 +15,8 @@ from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.parity.tabular import RELATIVE, Original, Parity, Run
 
 _MARGIN = 1e-3
-"""A label is clear if the best is better than the next by this part of the largest number of the row."""
+"""A label is clear if the best is better than the next by this part of the largest number of the row, or a decision is
+away from 0 by this part of what decisions usually are."""
 _MEASURED = 4.0
 """How many times the difference that was measured here a device may be off."""
 
@@ -70,7 +71,8 @@ def golden_vectors(
             continue
         measured = max(float(np.abs(_table(given[name]) - values).max(initial=0.0)) for given in found)
         allowed = max(float(one.tolerance) for variant in compared for one in variant.outputs if one.output == name)
-        tolerances[name] = _decimal(max(RELATIVE * float(np.abs(values).max()), _MEASURED * measured, allowed))
+        # All zeros say nothing of how far off zero may be.
+        tolerances[name] = _decimal(max(RELATIVE * float(np.abs(values).max()), _MEASURED * measured) or allowed)
     return TableGolden(
         numbers=tuple(tuple(None if np.isnan(x) else Decimal(repr(x)) for x in row) for row in rows.numbers.tolist()),
         categories=tuple(map(tuple, rows.categories.tolist())),
@@ -91,7 +93,8 @@ def _clear(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     values = _table(outputs[name])
     size = np.abs(values).max(axis=1)
     if values.shape[1] == 1:  # a decision function of two classes, or one cluster
-        return size > _MARGIN * size.max() if name == "score" else np.ones(rows, np.bool_)
+        usual = np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else 0.0
+        return size > _MARGIN * usual if name == "score" else np.ones(rows, np.bool_)
     best = np.sort(-values if name == "distance" else values, axis=1)[:, -2:]
     clear: NDArray[np.bool_] = best[:, 1] - best[:, 0] > _MARGIN * size
     return clear

@@ -92,9 +92,9 @@ def _around_zero(
     if not any(column.zero_is_missing for column in columns):
         return thresholds, np.empty(0)
     sizes = {column.zero for column in columns if column.zero_is_missing}
-    if len(sizes) > 1 or not all(column.zero_is_missing for column in columns):
+    if len(sizes) > 1 or not all(column.zero_is_missing and np.isinf(column.missing) for column in columns):
         raise UnsupportedModelError(
-            "zero is missing in some of its nodes only",
+            "zero is missing in some of its nodes only, or stands for a number there",
             code="no-ranks",
             place=f"number input {feature}",
             remedy='set inputs = "values" in the recipe',
