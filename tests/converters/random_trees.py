@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nearhand_converters.graph.trees.form import Column, LinearLeaves, Membership, Number, Trees
@@ -24,6 +25,7 @@ class Shape:
         linear: whether leaves are linear; then there is one output.
         precision: of the library.
         missing: what missing values may stand for.
+        zero_is_missing, sentinel_is_missing: whether some columns count a zero, or a certain number, as missing too.
         chance: that a node splits again, so that some trees are one leaf.
         moderate: whether thresholds are of the size of ordinary data; else they are of every size.
     """
@@ -39,8 +41,33 @@ class Shape:
     precision: str = "float64"
     missing: tuple[float, ...] = (-np.inf, np.inf)
     zero_is_missing: bool = False
+    sentinel_is_missing: bool = False
     chance: float = 0.85
     moderate: bool = False
+
+
+def shapes(*, numbers: int = 3) -> st.SearchStrategy[Shape]:
+    """Small ones of every kind, without linear leaves.
+
+    Args:
+        numbers: the most number inputs.
+    """
+    infinities = st.sampled_from([(-np.inf,), (np.inf,), (-np.inf, np.inf), (0.0, 0.1, -np.inf, np.inf)])
+    return st.builds(
+        Shape,
+        trees=st.integers(1, 12),
+        depth=st.sampled_from([0, 1, 2, 3, 5, 8]),
+        outputs=st.integers(1, 3),
+        numbers=st.integers(1, numbers),
+        categories=st.integers(0, 2),
+        known=st.sampled_from([0, 1, 6, 1000]),
+        vector=st.booleans(),
+        precision=st.sampled_from(["float32", "float64"]),
+        missing=infinities,
+        zero_is_missing=st.booleans(),
+        sentinel_is_missing=st.booleans(),
+        chance=st.sampled_from([0.6, 0.85, 1.0]),
+    )
 
 
 def random_trees(shape: Shape, generator: np.random.Generator) -> Trees:
@@ -51,6 +78,8 @@ def random_trees(shape: Shape, generator: np.random.Generator) -> Trees:
             columns.append(Number(feature, missing))
             if shape.zero_is_missing:
                 columns.append(Number(feature, missing, zero_is_missing=True))
+            if shape.sentinel_is_missing:
+                columns.append(Number(feature, missing, sentinel=1.0))
     for feature in range(shape.categories):
         for size in (0, 1, shape.known // 2, shape.known):
             members = generator.choice(shape.known + 2, size, replace=False)
@@ -112,7 +141,7 @@ def _linear(nodes: int, inputs: int, generator: np.random.Generator) -> LinearLe
 
 
 def hard_rows(
-    trees: Trees, numbers: int, categories: int, known: int, generator: np.random.Generator, at_least: int = 200
+    trees: Trees, shape: Shape, generator: np.random.Generator, at_least: int = 200
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Rows on, one float32 below and one above every threshold; NaN in every input; foreign codes.
 
@@ -121,20 +150,18 @@ def hard_rows(
     Returns:
         Numbers float32 [rows, numbers] and codes int32 [rows, categories].
     """
-    near: list[NDArray[np.float32]] = []
-    for feature in range(numbers):
+    near = []
+    for feature in range(shape.numbers):
         of_feature = [isinstance(c, Number) and c.feature == feature for c in trees.columns]
         chosen = ~trees.is_leaf & np.array(of_feature)[trees.column]
         with np.errstate(over="ignore"):
             on = np.unique(trees.threshold[chosen]).astype(np.float32)
             beside = [np.nextafter(on, np.float32(way)) for way in (-np.inf, np.inf)]
         near.append(np.concatenate([on, *beside, np.array([*EXTREMES, 0.5, np.nan, np.inf, -np.inf], np.float32)]))
-    rows = max(at_least, *(len(values) for values in near)) if near else at_least
-    x = np.zeros((rows, numbers), np.float32)
+    rows = max(at_least, *map(len, near), 0) if near else at_least
+    x = np.zeros((rows, shape.numbers), np.float32)
     for feature, values in enumerate(near):
-        every = np.resize(generator.permutation(values), rows)
-        x[:, feature] = every
-    codes = generator.integers(-2, known + 5, (rows, categories)).astype(np.int32)
-    if categories:
-        codes[0], codes[1] = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+        x[:, feature] = np.resize(generator.permutation(values), rows)
+    codes = generator.integers(-2, shape.known + 5, (rows, shape.categories)).astype(np.int32)
+    codes[:2] = np.array([[np.iinfo(np.int32).min], [np.iinfo(np.int32).max]])
     return x, codes

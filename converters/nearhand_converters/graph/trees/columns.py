@@ -63,7 +63,8 @@ def column_matrix(g: GraphBuilder, trees: Trees, inputs: GraphInputs, keeps_nan:
         parts.append(_memberships(g, inputs.categories, feature, list(chosen.values())))
         place[list(chosen)] = width + np.arange(len(chosen))
         width += len(chosen)
-    return Matrix(g.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0], place)
+    value = g.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+    return Matrix(g.declare(value, "float32", ["batch", width]), place)
 
 
 def _inputs(g: GraphBuilder, value: str, features: list[int]) -> str:

@@ -36,7 +36,7 @@ def by_level(trees: Trees, roots: NDArray[np.int32]) -> Layout:
     """The nodes under ``roots``; a root that is there twice gets its nodes twice."""
     is_leaf = trees.is_leaf
     level, tree = roots.astype(np.int32), np.arange(len(roots), dtype=np.int32)
-    nodes, owners, lefts = [], [], []
+    nodes, owners, lefts = ([np.zeros(0, np.int32)] for _ in range(3))
     depths = np.zeros(len(roots), np.int64)
     start, depth = 0, 0
     while len(level):

@@ -13,10 +13,11 @@ from nearhand_converters.graph.trees.layout import Layout
 
 
 def centred(trees: Trees) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """For each leaf a point where rows reach it, the nearest to 0, and its value there.
+    """For each leaf a point near the rows that reach it, and its value there.
 
-    Around 0 itself, a leaf that is reached with inputs near a million would be the difference of two large numbers,
-    which float32 rounds.
+    Around 0, a leaf that is reached with inputs near a million would be the difference of two large numbers, which
+    float32 rounds. Of each input, the ends of what reaches the leaf are tried, and 0; where the leaf's value is the
+    smallest, rows are near, for scores are not large.
 
     Returns:
         Points float32 [nodes, number inputs] and values float64 [nodes].
@@ -31,10 +32,16 @@ def centred(trees: Trees) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         if isinstance(column, Number):
             high[children[0], column.feature] = min(high[node, column.feature], threshold)
             low[children[1], column.feature] = max(low[node, column.feature], threshold)
-    with np.errstate(over="ignore"):
-        point = np.clip(0.0, low, high).astype(np.float32)
-    point[~np.isfinite(point)] = 0.0
-    return point, trees.linear.constants + (trees.linear.coefficients * point).sum(axis=1)
+    point = np.zeros(low.shape, np.float32)
+    value = trees.linear.constants.copy()
+    for feature, slope in enumerate(trees.linear.coefficients.T):
+        start = value.copy()
+        for end in (low[:, feature], high[:, feature]):
+            usable = np.where(np.abs(end) < np.finfo(np.float32).max, end, 0.0).astype(np.float32)
+            there = start + slope * usable
+            better = np.abs(there) < np.abs(value)
+            point[better, feature], value[better] = usable[better], there[better]
+    return point, value
 
 
 def linear_values(

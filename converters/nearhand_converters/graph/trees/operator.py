@@ -14,6 +14,7 @@ from nearhand_converters.graph.inputs import GraphInputs
 from nearhand_converters.graph.trees.columns import column_matrix
 from nearhand_converters.graph.trees.form import Number, Trees
 from nearhand_converters.graph.trees.layout import Layout, by_level, with_nothing
+from nearhand_converters.graph.trees.sums import largest_scores
 
 
 def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
@@ -22,6 +23,7 @@ def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
         raise UnsupportedModelError(
             "the operator for trees has no linear leaves", code="linear-leaves-operator", remedy="lower to ranks"
         )
+    largest_scores(trees, trees.values)
     # The base is one more tree, a leaf: onnxruntime forgets the operator's own base where no tree adds to an output.
     outputs, base_tree = len(trees.base), len(trees.roots)
     layout = by_level(with_nothing(trees), np.append(trees.roots, len(trees.column)))

@@ -18,7 +18,7 @@ from nearhand_converters.graph.trees.columns import column_matrix
 from nearhand_converters.graph.trees.form import Trees, floor32
 from nearhand_converters.graph.trees.layout import Layout, by_level, with_nothing
 from nearhand_converters.graph.trees.linear import centred, linear_values
-from nearhand_converters.graph.trees.sums import grid_of, split
+from nearhand_converters.graph.trees.sums import grid_of, largest_scores, split
 
 
 def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
@@ -26,25 +26,23 @@ def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
 
     Trees of one output stand together. Every output gets as many, with trees that add 0 where it has fewer.
     """
+    trees, nothing = with_nothing(trees), len(trees.column)
+    given = [trees.values]
+    if trees.linear is not None:
+        points, at_point = centred(trees)
+        given.append(at_point[:, None])
+    grid = grid_of(largest_scores(trees, *given))
+
     outputs = len(trees.base)
     shared = trees.values.shape[1] == outputs  # every tree adds to all outputs, or there is but one
     groups = [trees.roots] if shared else [trees.roots[trees.output == output] for output in range(outputs)]
     size = max(1, *map(len, groups))
-    nothing = len(trees.column)
     roots = np.concatenate([np.pad(group, (0, size - len(group)), constant_values=nothing) for group in groups])
-    trees = with_nothing(trees)
     layout = by_level(trees, roots.astype(np.int32))
     at = _descend(g, trees, inputs, layout, in_order=not shared)
 
-    given = [trees.values[layout.node]]
-    if trees.linear is not None:
-        points, at_point = centred(trees)
-        given.append(at_point[layout.node][:, None])
-    most = np.zeros((len(roots), given[0].shape[1]))
-    np.maximum.at(most, layout.tree, np.max(np.abs(given), axis=0))
-    grid = grid_of(most.reshape(len(groups), size, -1).sum(axis=1).ravel() + np.abs(trees.base))
     of_node = grid[None, :] if shared else grid[layout.tree // size][:, None]
-    tables = [split(values, of_node) for values in given]
+    tables = [split(values[layout.node], of_node) for values in given]
     if trees.linear is not None:
         values = linear_values(g, trees, inputs, layout, at, tables, points)
         parts = 3
