@@ -109,7 +109,7 @@ def convert_tabular(
         compared = []
         for place, target in enumerate(targets):
             progress("conversion and comparison", place, len(targets))
-            lowering = recipe.lowering_for(target)
+            lowering = _lowering(model, recipe, target)
             artifacts[target] = write_artifact(_graph(coded.model, outputs, lowering), target)
             running[target] = sessions.enter_context(_session(runtimes[target], artifacts[target]))
             with _leaves(coded.model, lowering, runtimes[target], encoder) as leaves:
@@ -241,6 +241,12 @@ def _describe_rows(sample: Sample | None, made: int, *, ranks: bool) -> str:
     parts = [] if sample is None else [f"{len(sample.rows):,} rows of {sample.name}"]
     parts.append(f"{made:,} rows made from the model: at and around its thresholds, its categories, missing values")
     return "; ".join(parts) + ("" if ranks else "; numbers rounded to float32")
+
+
+def _lowering(model: TabularModel, recipe: TableRecipe, target: RuntimeName) -> Lowering:
+    """As the recipe says; but the operator for trees has no linear leaves."""
+    linear = model.trees is not None and model.trees.linear is not None
+    return "ranks" if linear else recipe.lowering_for(target)
 
 
 def _graph(model: TabularModel, outputs: Mapping[str, NDArray[np.generic]], lowering: Lowering) -> onnx.ModelProto:
