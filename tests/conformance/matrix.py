@@ -9,36 +9,23 @@ import json
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, get_args
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from nearhand.runtime import installed_runtimes
+from nearhand.bundle.schema import RuntimeName
+from nearhand.bundle.tables import VariantParity
 from nearhand_converters.errors import UnsupportedModelError, UnsupportedOperatorError
-from nearhand_converters.graph.builder import GraphBuilder
-from nearhand_converters.graph.inputs import GraphInputs, Lowering
-from nearhand_converters.graph.trees.lower import tree_leaves
-from nearhand_converters.parity.rows import verification_rows
-from nearhand_converters.parity.tabular import Original, Parity
-from nearhand_converters.sources.catboost import CatBoostSource
-from nearhand_converters.sources.lightgbm import LightGBMSource
-from nearhand_converters.sources.model import Rows, Source, TabularModel
-from nearhand_converters.sources.sklearn import SklearnSource
-from nearhand_converters.sources.xgboost import XGBoostSource
-from nearhand_converters.targets.artifact import write_artifact
+from nearhand_converters.recipe import TableRecipe
+from nearhand_converters.registry import adopt_model, default_sources, read_model
+from nearhand_converters.sources.model import TabularModel
+from nearhand_converters.tabular import convert_tabular
 from tests.conformance.matrix_models import Recipe, train
 
-_LIBRARIES: tuple[Source, ...] = (XGBoostSource(), LightGBMSource(), CatBoostSource())
-SOURCES = (*_LIBRARIES, SklearnSource(_LIBRARIES))
-Target: TypeAlias = Literal["onnx", "ort", "tflite"]
-TARGETS: tuple[Target, ...] = ("onnx", "ort", "tflite")
+TARGETS: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ROWS = 10_000
 _FILE = Path(__file__).with_name("matrix.toml")
 
@@ -100,8 +87,8 @@ def _row(library: str, given: dict[str, Any]) -> Row:
     )
 
 
-def run(row: Row) -> dict[str, Parity | Refusal]:
-    """Train, read, convert for every target, compare.
+def run(row: Row) -> dict[RuntimeName, VariantParity | Refusal]:
+    """Train, convert for every target as the product does, and what it measured or why it refused.
 
     Raises:
         ParityError: an artifact does not compute what the original does.
@@ -109,85 +96,35 @@ def run(row: Row) -> dict[str, Parity | Refusal]:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         trained = train(row.recipe, Path(folder))
         try:
-            model = read(trained)
-        except UnsupportedModelError as error:
-            return dict.fromkeys(TARGETS, Refusal(error.code, str(error)))
-        original = Original(model, verification_rows(model, row.rows))
-        return {target: _result(original, target) for target in TARGETS}
+            return _converted(trained, row, TARGETS, Path(folder))
+        except (UnsupportedModelError, UnsupportedOperatorError):  # by which of the targets?
+            return {target: _alone(trained, row, target, Path(folder)) for target in TARGETS}
 
 
-def _result(original: Original, target: Target) -> Parity | Refusal:
+def read(trained: object) -> TabularModel:
+    """A model in memory, or a file."""
+    sources = default_sources()
+    found = read_model(trained, sources) if isinstance(trained, Path) else adopt_model(trained, sources)
+    return found.model
+
+
+def _alone(trained: object, row: Row, target: RuntimeName, folder: Path) -> VariantParity | Refusal:
     try:
-        return compared(original, target)
+        return _converted(trained, row, (target,), folder)[target]
     except UnsupportedModelError as error:
         return Refusal(error.code, str(error))
     except UnsupportedOperatorError as error:
         return Refusal("operator", str(error))
 
 
-def read(trained: object) -> TabularModel:
-    """A model in memory, or a file, as the one source sees it that knows it."""
-    if isinstance(trained, Path):
-        with trained.open("rb") as file:
-            head = file.read(4096)
-        (source,) = (source for source in SOURCES if source.claims(trained, head))
-        return source.read(trained)
-    (source,) = (source for source in SOURCES if source.adopts(trained))
-    return source.adopt(trained)
-
-
-def compared(original: Original, target: Target) -> Parity:
-    """The model's artifact for a target, held to the rule; its leaves are those of a graph of the same lowering."""
-    model = original.model
-    linear = model.trees is not None and model.trees.linear is not None
-    lowering: Lowering = "ranks" if target == "tflite" or linear else "operator"
-    with artifact_of(model, target, lowering) as run_scores:
-        if model.trees is None or not len(model.trees.column) or model.trees.is_leaf.all():
-            return original.verify(run_scores, label=target)
-        with artifact_of(model, target, lowering, leaves=True) as run_leaves:
-            return original.verify(run_scores, label=target, leaves=lambda rows: run_leaves(rows)["leaves"])
-
-
-@contextmanager
-def artifact_of(
-    model: TabularModel, target: Target, lowering: Lowering, *, leaves: bool = False
-) -> Iterator[Callable[[Rows], dict[str, NDArray[Any]]]]:
-    """Writes an artifact, loads it on its runtime, and runs it on rows."""
-    runtime = installed_runtimes()["tflite" if target == "tflite" else "onnx"]()
-    artifact = write_artifact(graph_of(model, lowering, leaves=leaves), target)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"model.{target}"
-        path.write_bytes(artifact.data)
-        session = runtime.load(path)
-    names = {spec.name for spec in session.inputs}
-
-    def run_on(rows: Rows) -> dict[str, NDArray[Any]]:
-        with np.errstate(over="ignore"):
-            tensors = {"numbers": rows.numbers.astype(np.float32), "categories": rows.categories}
-        return session.run({name: tensors[name] for name in names})
-
-    yield run_on
-    session.close()
-
-
-def graph_of(model: TabularModel, lowering: Lowering, *, leaves: bool) -> onnx.ModelProto:
-    """The model's graph, or the one of its leaves."""
-    g = GraphBuilder("model")
-    kinds = [column.kind for column in model.columns]
-    numbers, categories = kinds.count("number"), kinds.count("category")
-    inputs = GraphInputs(
-        g.input("numbers", "float32", ["batch", numbers]) if numbers else "",
-        g.input("categories", "int32", ["batch", categories]) if categories else "",
-    )
-    if leaves:
-        assert model.trees is not None
-        g.output(tree_leaves(g, model.trees, inputs, lowering), "leaves", "int32", ["batch", len(model.trees.roots)])
-        return g.model()
-    for name, value in model.build(g, inputs, lowering).items():
-        g.output(
-            value, name, "int32" if name == "label" else "float32", ["batch"] if name == "label" else ["batch", None]
-        )
-    return g.model()
+def _converted(
+    trained: object, row: Row, targets: Sequence[RuntimeName], folder: Path
+) -> dict[RuntimeName, VariantParity | Refusal]:
+    recipe = TableRecipe(rows=row.rows)
+    conversion = convert_tabular(read(trained), folder / "model.nearhand", recipe, targets=targets, provenance={})
+    (described,) = conversion.manifest.table_models
+    assert described.parity.rows_made == row.rows
+    return {variant.runtime: variant for variant in described.parity.variants}
 
 
 def main() -> None:
@@ -210,11 +147,13 @@ def main() -> None:
     Path(out).write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _figures(result: Parity | Refusal) -> dict[str, Any]:
+def _figures(result: VariantParity | Refusal) -> dict[str, Any]:
     if isinstance(result, Refusal):
         return {"code": result.code, "message": result.message}
-    worst = max(result.outputs, key=lambda output: output.difference)
-    return {"difference": worst.difference, "tolerance": worst.tolerance, "rows": result.rows}
+    worst = max(result.outputs, key=lambda output: output.largest_difference, default=None)
+    if worst is None:  # labels alone
+        return {"difference": 0.0, "tolerance": 0.0}
+    return {"difference": float(worst.largest_difference), "tolerance": float(worst.tolerance)}
 
 
 if __name__ == "__main__":
