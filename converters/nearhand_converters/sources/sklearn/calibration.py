@@ -8,6 +8,7 @@ import numpy as np
 
 from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.links import Link, apply_link, binary_probability
+from nearhand_converters.sources.sklearn.distances import note_range
 from nearhand_converters.sources.sklearn.library import class_name, finite
 from nearhand_converters.sources.sklearn.linear import check_classes, normalized
 from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Walk, lazily
@@ -103,6 +104,7 @@ def _piecewise(walk: Walk, isotonic: Any, x: str, place: str) -> str:
 
 
 def _isotonic(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
+    note_range(walk, columns, np.asarray(model.X_thresholds_, np.float64)[:, None])
     return Answer(value=lazily(lambda: _piecewise(walk, model, walk.matrix(columns, place), place)))
 
 

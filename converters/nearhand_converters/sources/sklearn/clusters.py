@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.links import arg_max_label
 from nearhand_converters.sources.sklearn.columns import Column
-from nearhand_converters.sources.sklearn.distances import distances, metric_of
+from nearhand_converters.sources.sklearn.distances import distances, exact_distances, metric_of
 from nearhand_converters.sources.sklearn.library import finite
 from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Transform, Walk, lazily
 
@@ -45,7 +46,15 @@ def _dbscan(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
         outside = walk.g.add("Less", walk.g.add("ReduceMax", far, axes=[1], keepdims=0), walk.floats(-limit))
         return walk.g.add("Where", outside, walk.g.constant(np.array(-1, np.int32)), nearest)
 
-    return Answer(label=lazily(label))
+    def tied(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        distance, error = exact_distances(rows, points, metric)
+        least = distance.min(axis=1, keepdims=True)
+        near = distance <= least + 2 * error
+        several = np.array([len(np.unique(cluster[own])) > 1 for own in near])
+        at_edge: NDArray[np.bool_] = (np.abs(least - model.eps) <= 2 * error)[:, 0]
+        return several | at_edge
+
+    return Answer(label=lazily(label), tied=tied)
 
 
 TRANSFORMERS: dict[str, Transform] = {

@@ -34,6 +34,22 @@ class Operation:
     parameters: tuple[float, ...] = ()
     name: str = ""
 
+    def computed(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What it does, in float64; a function goes on with −inf below its domain."""
+        match self.kind, self.parameters:
+            case "fill", (value,):
+                return np.where(np.isnan(x), value, x)
+            case "replace", (old, new):
+                return np.where(x == old, new, x)
+            case "affine", (centre, scale, offset):
+                return (x - centre) * scale + offset
+            case "clip", (low, high):
+                return np.clip(x, low, high)
+            case "greater", (threshold,):
+                return np.where(np.isnan(x), np.nan, x > threshold)
+        found = getattr(np, self.name)(x)
+        return np.where(np.isnan(found) & ~np.isnan(x), -np.inf, found)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -74,6 +90,13 @@ class Number:
         """The column as the library computes it, float64 [n], of input values [n]."""
         for step in self.steps:
             x = step.exact(x)
+        return x
+
+    def computed(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The column by our own operations in float64: but for last bits, the same."""
+        for step in self.steps:
+            for operation in step.operations:
+                x = operation.computed(x)
         return x
 
 
@@ -156,29 +179,64 @@ Numeric: TypeAlias = Number | Coded | Dense
 
 
 def last_below(
-    function: Function, direction: int, limits: NDArray[np.float64], dtype: type[np.floating[Any]] = np.float64
+    number: Number, limits: NDArray[np.float64], *, dtype: str = "float64", rounded: str = "float64"
 ) -> NDArray[np.float64]:
-    """For each limit, the last x before ``function`` passes it: by bisection over the floats of ``dtype``, exactly.
+    """For each limit, the last x before the number's function passes it, as the library computes the function.
+
+    Exactly, by bisection over the floats of ``dtype``. The library is slow to call, so the search begins where our own
+    operations pass the limit, and goes from there in steps of 1, 2, 4 … floats until the limit lies between.
 
     Args:
-        function: never falls (direction 1): the answer is the largest x with function(x) ≤ limit. Or never rises (−1):
-            the largest x with function(x) > limit. −inf if there is none.
+        number: its function never falls: the answer is the largest x with function(x) ≤ limit. Or never rises: the
+            largest x with function(x) > limit. −inf if there is none.
         limits: float64 [n].
+        rounded: the dtype that the library rounds the function to, before it compares.
     """
-    integer = np.int64 if dtype is np.float64 else np.int32
-    top = int(np.array(np.finfo(dtype).max, dtype).view(integer))
-    low = np.full(len(limits), -top - 1)  # stands for −inf
-    high = np.full(len(limits), top)
+    floats = _Floats(dtype)
+
+    def before(function: Function, order: NDArray[np.int64]) -> NDArray[np.bool_]:
+        with np.errstate(all="ignore"):
+            found = function(floats.at(order)).astype(rounded).astype(np.float64)
+        return (found <= limits if number.direction > 0 else found > limits) | (order <= floats.low)
+
+    first, last = np.full(len(limits), floats.low), np.full(len(limits), floats.high)
+    guess = _bisected(lambda order: before(number.computed, order), first, last)
+    low, high, step = guess.copy(), guess.copy(), 1
+    below, above = before(number.exact, low), before(number.exact, high)
+    while (~below).any() or (above & (high < floats.high)).any():
+        low = np.where(below, low, np.maximum(low - step, floats.low))
+        high = np.where(above, np.minimum(high + step, floats.high), high)
+        below, above = before(number.exact, low), before(number.exact, high) & (high < floats.high)
+        step = min(4 * step, 1 << 61)
+    return floats.at(_bisected(lambda order: before(number.exact, order), low, high))
+
+
+def _bisected(
+    before: Callable[[NDArray[np.int64]], NDArray[np.bool_]], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The last place that is before; ``low`` is, and none after ``high`` is."""
     while (low < high).any():
         apart = (low < 0) & (high >= 0)  # their difference may not fit, and the sum of two of one sign may not either
         middle = np.where(apart, (low + high + 1) // 2, low + (high - low + 1) // 2)
-        found = function(_float(np.maximum(middle, -top), dtype, integer))
-        before = (found <= limits if direction > 0 else found > limits) | (middle == -top - 1)
-        low, high = np.where(before, middle, low), np.where(before, high, middle - 1)
-    return np.where(low == -top - 1, -np.inf, _float(np.maximum(low, -top), dtype, integer))
+        found = before(middle)
+        low, high = np.where(found, middle, low), np.where(found, high, middle - 1)
+    return low
 
 
-def _float(order: NDArray[np.int64], dtype: type[np.floating[Any]], integer: type[Any]) -> NDArray[np.float64]:
-    """The floats at these places of their order, where 0.0 is at 0, and −x at minus the place of x."""
-    magnitude = np.abs(order).astype(integer).view(dtype).astype(np.float64)
-    return np.where(order < 0, -magnitude, magnitude)
+class _Floats:
+    """The finite floats of a dtype by their place in their order: 0.0 is at 0, and −x at minus the place of x.
+
+    Attributes:
+        low: stands for −inf, one below the lowest.
+        high: the place of the largest.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        self._dtype = np.dtype(dtype)
+        self._integer = np.dtype(f"int{8 * self._dtype.itemsize}")
+        self.high = int(np.array(np.finfo(self._dtype).max, self._dtype).view(self._integer))
+        self.low = -self.high - 1
+
+    def at(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
+        magnitude = np.minimum(np.abs(order), self.high).astype(self._integer).view(self._dtype).astype(np.float64)
+        return np.where(order == self.low, -np.inf, np.where(order < 0, -magnitude, magnitude))

@@ -8,7 +8,7 @@ import numpy as np
 
 from nearhand_converters.errors import SourceError
 from nearhand_converters.sources.sklearn.columns import Column, Operation, Step
-from nearhand_converters.sources.sklearn.library import class_name
+from nearhand_converters.sources.sklearn.library import class_name, quiet
 from nearhand_converters.sources.sklearn.scaling import elementwise
 from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Transform, Walk
 
@@ -29,6 +29,15 @@ def before_last(walk: Walk, pipeline: Any, columns: Columns, place: str) -> list
     return found
 
 
+def _sample_before_last(pipeline: Any, sample: Any) -> Any:
+    """What the original's own steps make of a row."""
+    with quiet():
+        for _, step in pipeline.steps[:-1]:
+            if step is not None and step != "passthrough" and sample is not None:
+                sample = step.transform(sample)
+    return sample
+
+
 def step_place(pipeline: Any, i: int, place: str) -> str:
     """Such as ``pipeline.steps[1] 'prep'``."""
     return f"{place}.steps[{i}] {pipeline.steps[i][0]!r}"
@@ -43,7 +52,11 @@ def _pipeline(walk: Walk, pipeline: Any, columns: Columns, place: str) -> list[C
 def _pipeline_model(walk: Walk, pipeline: Any, columns: Columns, place: str) -> Answer:
     last = len(pipeline.steps) - 1
     before = before_last(walk, pipeline, columns, place)
-    return walk.answer(pipeline.steps[-1][1], before, step_place(pipeline, last, place))
+    sample = walk.sample
+    walk.sample = _sample_before_last(pipeline, sample)
+    answer = walk.answer(pipeline.steps[-1][1], before, step_place(pipeline, last, place))
+    walk.sample = sample
+    return answer
 
 
 def _column_transformer(walk: Walk, transformer: Any, columns: Columns, place: str) -> list[Column]:

@@ -36,6 +36,7 @@ def distances(walk: Walk, columns: Columns, points: NDArray[np.float64], metric:
             place=place,
             remedy="keep fewer points (a sample, or KMeans centres), or project them with PCA first",
         )
+    note_range(walk, columns, points)
     around, rest = shifted(walk, columns, points.mean(axis=0), place)
     x = walk.matrix(around, place)
     points = points - points.mean(axis=0) + rest
@@ -48,6 +49,27 @@ def distances(walk: Walk, columns: Columns, points: NDArray[np.float64], metric:
         part = _measure(walk, difference, metric)
         total = walk.g.add("Add", total, part) if total else part
     return total
+
+
+def note_range(walk: Walk, columns: Columns, points: NDArray[np.float64]) -> None:
+    """The columns usually are where the points are, and a little around."""
+    margin = np.ptp(points, axis=0) / 4
+    for column, *ends in zip(columns, points.min(axis=0) - margin, points.max(axis=0) + margin, strict=False):
+        walk.usually(column, *map(float, ends))
+
+
+def exact_distances(
+    rows: NDArray[np.float64], points: NDArray[np.float64], metric: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distances in float64 [rows, points], and what :func:`distances` may be off by in float32, [rows, 1]."""
+    middle = points.mean(axis=0)
+    found = np.zeros((len(rows), len(points)))
+    for column, own in zip(rows.T, points.T, strict=True):
+        difference = np.abs(column[:, None] - own)
+        found += difference if metric == "manhattan" else difference**2
+    found = found if metric == "manhattan" else np.sqrt(found)
+    size = np.abs(rows - middle).sum(axis=1, keepdims=True) + np.abs(points - middle).sum(axis=1).max()
+    return found, 2.0**-22 * (size + rows.shape[1] * found.min(axis=1, keepdims=True))
 
 
 def _measure(walk: Walk, difference: str, metric: str) -> str:

@@ -44,8 +44,9 @@ def _one_versus_rest(walk: Walk, model: Any, columns: Columns, place: str) -> An
     def second() -> str:
         return walk.joined([walk.take(answer.probability(), [1], 2) for answer in answers if answer.probability])
 
-    if scores is not None and all(answer.log_odds for answer in answers) and classes > 2:
-        probability = lazily(lambda: sigmoids_normalized(walk, scores()))
+    if classes > 2 and all(answer.log_odds for answer in answers):
+        odds = lazily(lambda: walk.joined([answer.log_odds() for answer in answers if answer.log_odds]))
+        probability = lazily(lambda: sigmoids_normalized(walk, odds()))
     elif all(answer.probability for answer in answers):
         probability = lazily(lambda: _normalized_or_zero(walk, second()))
         probability = binary(walk, lazily(second)) if classes == 2 else probability

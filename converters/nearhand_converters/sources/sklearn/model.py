@@ -70,6 +70,14 @@ class SklearnModel:
     def leaves(self, rows: Rows) -> NDArray[np.integer] | None:
         return self.original.leaves(rows)
 
+    def with_trees(self, trees: Trees) -> SklearnModel:
+        """The same model, but its graph is built of ``trees``: the same nodes over other numbers."""
+        kept = {
+            place: replace(folded, trees=trees) if folded.trees is self.trees else folded
+            for place, folded in self.kept.items()
+        }
+        return replace(self, trees=trees, kept=kept)
+
     def decided(self, rows: Rows) -> NDArray[np.bool_]:
         """Where the original's answer does not hang on a tie that float32 cannot see, bool [rows]."""
         return self.original.decided(rows)
@@ -97,26 +105,26 @@ class Original:
 
     def answer(self, rows: Rows) -> Outputs:
         if self.folded is not None:
-            return self.folded.model.predict(self.folded.rows(self.reaching_last(rows)))
+            return self.folded.model.predict(self.folded.rows(self._reaching_last(rows)))
         return self._answer(self.estimator, rows)
 
     def leaves(self, rows: Rows) -> NDArray[np.integer] | None:
         if self.folded is None or self.folded.matrix is not None:
             return None
-        return self.folded.model.leaves(self.folded.rows(self.reaching_last(rows)))
+        return self.folded.model.leaves(self.folded.rows(self._reaching_last(rows)))
 
     def decided(self, rows: Rows) -> NDArray[np.bool_]:
         if self.tied is None:
             return np.ones(len(rows), np.bool_)
-        return ~self.tied(self.reaching_last(rows))
+        return ~self.tied(np.asarray(self._reaching_last(rows), np.float64))
 
-    def reaching_last(self, rows: Rows) -> NDArray[np.float64]:
-        """What the original's own steps give to the last one, float64 [rows, columns]."""
+    def _reaching_last(self, rows: Rows) -> Any:
+        """What the original's own steps give to the last one: an array, a data frame or a sparse matrix."""
         table = self.table.original(rows)
         with quiet():
             for step in steps_of(self.estimator)[:-1]:
                 table = step.transform(table)
-        return np.asarray(table.toarray() if hasattr(table, "toarray") else table, np.float64)
+        return table
 
     def float32_error(self, rows: Rows) -> Mapping[str, NDArray[np.float64]]:
         if self.folded is not None:
@@ -179,12 +187,13 @@ def read_model(estimator: Any, registry: Registry) -> SklearnModel:
         SourceError, UnsupportedModelError: as :meth:`~nearhand_converters.sources.model.Source.adopt`.
     """
     table = Table.of(steps_of(estimator)[0], _PLACE)
-    known = -1
+    known, task = -1, _task(estimator, registry)
     while table.size() > known:
         known = table.size()
-        walk = Walk(GraphBuilder("scratch"), GraphInputs("numbers", "categories"), "ranks", table, registry)
-        task = _task(walk, estimator)
-        _, answer = _outputs(walk, estimator, task)
+        _outputs(_scratch(table, registry, dry=True), estimator, task)
+    walk = _scratch(table, registry, dry=False)
+    walk.sample = table.original(_usual_row(table.columns(), _ranges(walk)))
+    _, answer = _outputs(walk, estimator, task)
     if answer is not None and answer.tree is not None:
         task = answer.tree.model.task
     kind = _kind(answer, task)
@@ -208,9 +217,14 @@ def read_model(estimator: Any, registry: Registry) -> SklearnModel:
     return _with_what_it_takes(model)
 
 
-def _task(walk: Walk, estimator: Any) -> Task:
+def _scratch(table: Table, registry: Registry, *, dry: bool) -> Walk:
+    """A walk whose graph is thrown away."""
+    return Walk(GraphBuilder("scratch"), GraphInputs("numbers", "categories"), "ranks", table, registry, dry=dry)
+
+
+def _task(estimator: Any, registry: Registry) -> Task:
     last = steps_of(estimator)[-1]
-    if not walk.is_model(estimator):
+    if not registry.is_model(last):
         return "transform"
     if hasattr(last, "cluster_centers_") or hasattr(last, "core_sample_indices_"):
         return "cluster"
@@ -283,11 +297,7 @@ def _ranges(walk: Walk) -> tuple[tuple[float, float], ...] | None:
 
 def _with_what_it_takes(model: SklearnModel) -> SklearnModel:
     """The model with what the original says to missing and unknown values: each is tried."""
-    numbers = np.array([[(low + high) / 2 for low, high in model.ranges or ()]])
-    width = sum(column.kind == "number" for column in model.columns)
-    numbers = numbers if model.ranges else np.ones((1, width))
-    codes = [[FIRST_KNOWN if column.categories else MISSING] for column in model.columns if column.kind == "category"]
-    usual = Rows(numbers, np.array(codes, np.int32).reshape(1, -1))
+    usual = _usual_row(model.columns, model.ranges)
     try:
         model.predict(usual)
     except ValueError as error:
@@ -310,6 +320,14 @@ def _with_what_it_takes(model: SklearnModel) -> SklearnModel:
             changed[0, at] = code
             found.append(_takes(model, Rows(usual.numbers, changed)))
     return replace(model, missing_allowed=tuple(missing), unknown_allowed=tuple(unknown))
+
+
+def _usual_row(columns: tuple[InputColumn, ...], ranges: tuple[tuple[float, float], ...] | None) -> Rows:
+    """A row that has every number and every category."""
+    width = sum(column.kind == "number" for column in columns)
+    numbers = np.array([[(low + high) / 2 for low, high in ranges]]) if ranges is not None else np.ones((1, width))
+    codes = [FIRST_KNOWN if column.categories else MISSING for column in columns if column.kind == "category"]
+    return Rows(numbers.reshape(1, width), np.array(codes, np.int32).reshape(1, -1))
 
 
 def _takes(model: SklearnModel, rows: Rows) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearhand_converters.errors import UnsupportedModelError
-from nearhand_converters.sources.sklearn.distances import distances, metric_of
+from nearhand_converters.sources.sklearn.distances import distances, exact_distances, metric_of
 from nearhand_converters.sources.sklearn.library import finite
 from nearhand_converters.sources.sklearn.linear import check_classes
 from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Value, Walk, lazily
+
+_AT_ONCE = 500
+_MOST_TIED = 0.5
 
 
 def _mean_of_neighbours(walk: Walk, model: Any, columns: Columns, targets: NDArray[np.float64], place: str) -> Value:
@@ -50,6 +54,31 @@ def _mean_of_neighbours(walk: Walk, model: Any, columns: Columns, targets: NDArr
     return lazily(mean)
 
 
+def _tied(model: Any, targets: NDArray[np.float64], place: str) -> Callable[[NDArray[np.float64]], NDArray[np.bool_]]:
+    """Whether a row's last neighbour and the next one are equally far, as float32 sees it, and have other targets."""
+    points, metric, count = finite(model._fit_X, "the training rows", place), metric_of(model, place), model.n_neighbors
+
+    def tied(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        found = np.zeros(len(rows), np.bool_)
+        for start in range(0, len(rows), _AT_ONCE):
+            distance, error = exact_distances(rows[start : start + _AT_ONCE], points, metric)
+            last = np.partition(distance, count - 1, axis=1)[:, count - 1, None]
+            off = 2 * error + 2.0**-20 * last
+            near, reached = np.abs(distance - last) <= off, (distance <= last + off).sum(axis=1)
+            for row in np.flatnonzero(reached > count):
+                found[start + row] = np.ptp(targets[near[row]], axis=0).any()
+        return found
+
+    if tied(points[:_AT_ONCE]).mean() > _MOST_TIED:
+        raise UnsupportedModelError(
+            "most rows have neighbours that are equally far, and which of them count is chance",
+            code="tied-neighbours",
+            place=place,
+            remedy="leave out duplicate training rows, scale the columns, or train another model",
+        )
+    return tied
+
+
 def _by_distance(walk: Walk, distance: str) -> str:
     """1 / distance; in a row that has neighbours at 0, those have 1 and the others 0. [batch, neighbours]"""
     g, zero, one = walk.g, walk.floats(0.0), walk.floats(1.0)
@@ -63,12 +92,13 @@ def _by_distance(walk: Walk, distance: str) -> str:
 def _classifier(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
     classes = check_classes(model, place)
     votes = np.eye(classes)[model._y.ravel()]
-    return Answer(probability=_mean_of_neighbours(walk, model, columns, votes, place))
+    probability = _mean_of_neighbours(walk, model, columns, votes, place)
+    return Answer(probability=probability, tied=_tied(model, votes, place))
 
 
 def _regressor(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
     targets = finite(model._y, "the training targets", place).reshape(len(model._y), -1)
-    return Answer(value=_mean_of_neighbours(walk, model, columns, targets, place))
+    return Answer(value=_mean_of_neighbours(walk, model, columns, targets, place), tied=_tied(model, targets, place))
 
 
 MODELS: dict[str, Model] = {"KNeighborsClassifier": _classifier, "KNeighborsRegressor": _regressor}

@@ -35,7 +35,8 @@ def _classifier(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
     sums = _layers(walk, model, columns, place)
     if classes == 2:
         second = lazily(lambda: apply_link(walk.g, sums(), Link("sigmoid")))
-        return Answer(probability=binary(walk, second), label=lazily(lambda: threshold_label(walk.g, sums(), 0.0)))
+        label = lazily(lambda: threshold_label(walk.g, sums(), 0.0))
+        return Answer(probability=binary(walk, second), label=label, log_odds=sums)
     return Answer(probability=lazily(lambda: apply_link(walk.g, sums(), Link("softmax"))))
 
 

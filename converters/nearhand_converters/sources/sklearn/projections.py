@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.sources.sklearn.columns import Column
+from nearhand_converters.sources.sklearn.distances import note_range
 from nearhand_converters.sources.sklearn.library import finite
 from nearhand_converters.sources.sklearn.scaling import shifted
 from nearhand_converters.sources.sklearn.walk import Columns, Transform, Walk
@@ -27,10 +28,13 @@ def _projected(
 
 def _pca(walk: Walk, pca: Any, columns: Columns, place: str) -> list[Column]:
     components = finite(pca.components_, "components_", place).T
+    variance = finite(pca.explained_variance_, "explained_variance_", place)
+    mean = finite(pca.mean_, "mean_", place)
+    deviation = np.sqrt(components**2 @ variance)
+    note_range(walk, columns, np.stack([mean - 3 * deviation, mean + 3 * deviation]))
     if pca.whiten:
-        scale = np.sqrt(finite(pca.explained_variance_, "explained_variance_", place))
-        components = components / np.maximum(scale, np.finfo(np.float64).eps)
-    return _projected(walk, columns, finite(pca.mean_, "mean_", place), components, place)
+        components = components / np.maximum(np.sqrt(variance), np.finfo(np.float64).eps)
+    return _projected(walk, columns, mean, components, place)
 
 
 def _truncated_svd(walk: Walk, svd: Any, columns: Columns, place: str) -> list[Column]:

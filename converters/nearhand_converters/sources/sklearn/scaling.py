@@ -281,11 +281,7 @@ def _binned(
         single: the library rounds the number to float32 before it compares.
     """
 
-    def compared(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        exact = number.exact(x)
-        return exact.astype(np.float32).astype(np.float64) if single else exact
-
-    raw = np.unique(last_below(compared, number.direction, cuts))
+    raw = np.unique(last_below(number, cuts, rounded="float32" if single else "float64"))
     raw = raw[np.isfinite(raw)]
     key: BinKey = walk.cut(number, tuple(raw.tolist()), place)
     inside = np.array([*raw, np.nextafter(raw[-1], np.inf) if len(raw) else 0.0, np.nan])

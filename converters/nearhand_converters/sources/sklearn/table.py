@@ -53,6 +53,8 @@ class Table:
         try:
             names = getattr(estimator, "feature_names_in_", None)
             width = len(names) if names is not None else getattr(estimator, "n_features_in_", None)
+            if class_name(estimator) == "IsotonicRegression":
+                width = 1
         except AttributeError:
             width = None
         if width is None or width < 1:

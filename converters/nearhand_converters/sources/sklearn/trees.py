@@ -43,6 +43,7 @@ class Folded:
         numbers: for each number input of ``model``, the place of the column that reaches it.
         categories: the same for category inputs.
         known: for each category input of ``model``, what its known categories are in that column.
+        zero_is_missing: whether what a sparse matrix does not store is missing.
     """
 
     model: TreeModel
@@ -51,9 +52,20 @@ class Folded:
     numbers: tuple[int, ...]
     categories: tuple[int, ...]
     known: tuple[NDArray[np.float64], ...]
+    zero_is_missing: bool = False
 
-    def rows(self, table: NDArray[np.float64]) -> Rows:
-        """What reaches the estimator, float64 [rows, columns], as rows of ``model``."""
+    def rows(self, found: Any) -> Rows:
+        """What reaches the estimator [rows, columns], as rows of ``model``.
+
+        Args:
+            found: an array, a data frame or a sparse matrix.
+        """
+        if self.zero_is_missing:
+            stored = found.tocoo()
+            table = np.full(found.shape, np.nan)
+            table[stored.row, stored.col] = stored.data
+        else:
+            table = np.asarray(found.toarray() if hasattr(found, "toarray") else found, np.float64)
         codes = np.zeros((len(table), len(self.categories)), np.int32)
         for i, (place, known) in enumerate(zip(self.categories, self.known, strict=True)):
             codes[:, i] = _codes(table[:, place], known)
@@ -83,16 +95,19 @@ class TreeEstimators:
         """The answer of a tree estimator; None: it is not one."""
         folded = walk.kept.get(place)
         if folded is None:
-            found = self._read(estimator, len(columns), place)
+            found = self._read(walk, estimator, len(columns), place)
             if found is None:
                 return None
-            folded = _Folding(walk, *found, columns, place).folded()
+            folding = _Folding(walk, *found, columns, place)
+            if walk.dry:
+                return _nothing_yet(found[0])
+            folded = folding.folded()
             if folded.matrix is None:
                 walk.kept[place] = folded
         return _answer(walk, estimator, folded, place)
 
     def _read(
-        self, estimator: Any, width: int, place: str
+        self, walk: Walk, estimator: Any, width: int, place: str
     ) -> tuple[TreeModel, dict[int, NDArray[np.float64]], bool] | None:
         """The model, the known numbers of its category columns, and whether zeros of a sparse matrix are missing."""
         known = _category_columns(estimator)
@@ -116,7 +131,8 @@ class TreeEstimators:
                         place=place,
                         remedy="encode the categories in the pipeline, or convert the estimator without the pipeline",
                     )
-                return model, {}, source.name == "xgboost"
+                # XGBoost takes what is not stored in a sparse matrix for missing, others for 0.
+                return model, {}, source.name == "xgboost" and hasattr(walk.sample, "toarray")
         return None
 
 
@@ -155,6 +171,15 @@ def _answer(walk: Walk, estimator: Any, folded: Folded, place: str) -> Answer:
         return Answer(scores=linked, label=label, tree=folded)
     scores = raw if type(estimator).__name__ in _SCORES_ARE_DECISIONS else None
     return Answer(scores, probability, label, tree=folded)
+
+
+def _nothing_yet(model: TreeModel) -> Answer:
+    """An answer for a walk that is thrown away."""
+    if model.task in ("regression", "ranking"):
+        return Answer(value=str)
+    if not model.gives_probability:
+        return Answer(scores=str, label=str)
+    return Answer(scores=str, probability=str, label=str)
 
 
 _SCORES_ARE_DECISIONS = ("GradientBoostingClassifier", "HistGradientBoostingClassifier")
@@ -235,7 +260,7 @@ class _Folding:
         )
         known = tuple(self._known.values())
         matrix = None if whole else tuple(self._matrix)
-        return Folded(self._model, new, matrix, self._numbers, self._categories, known)
+        return Folded(self._model, new, matrix, self._numbers, self._categories, known, self._zero_is_missing)
 
     def _flow(self, asked: form.Column) -> Numeric:
         return self._columns[(self._numbers if isinstance(asked, form.Number) else self._categories)[asked.feature]]
@@ -263,17 +288,14 @@ class _Folding:
         if not column.direction or (column.steps and (asked.zero_is_missing or asked.sentinel is not None)):
             return None
 
-        def compared(x: NDArray[np.float64]) -> NDArray[np.float64]:
-            with np.errstate(over="ignore"):
-                return column.exact(x).astype(self._model.trees.precision).astype(np.float64)
-
-        flipped = column.direction < 0
-        thresholds = last_below(compared, column.direction, limits)
-        absent = compared(np.array([np.nan]))[0]
+        flipped, precision = column.direction < 0, self._model.trees.precision
+        thresholds = last_below(column, limits, rounded=precision)
+        with np.errstate(over="ignore"):
+            absent = float(column.exact(np.array([np.nan])).astype(precision)[0])
         sentinel = asked.sentinel
         if self._zero_is_missing:
             absent = np.nan if absent == 0 else absent
-            zeros = self._zeros(compared, column)
+            zeros = self._zeros(column)
             if zeros is None:
                 return None
             if len(zeros):
@@ -287,10 +309,10 @@ class _Folding:
         asks = replace(asked, feature=feature, missing=missing, sentinel=sentinel)
         return [_Question(asks, threshold, flipped) for threshold in thresholds.tolist()]
 
-    def _zeros(self, compared: Any, column: Number) -> NDArray[np.float64] | None:
+    def _zeros(self, column: Number) -> NDArray[np.float64] | None:
         """The one float32 input that gives exactly 0, if there is one; None: there are several."""
         ends = np.array([-_TINY, 0.0] if column.direction > 0 else [0.0, -_TINY])
-        before, last = last_below(compared, column.direction, ends)
+        before, last = last_below(column, ends, rounded=self._model.trees.precision)
         top = form.floor32(np.array([last]))
         if top[0] <= before:
             return np.empty(0)

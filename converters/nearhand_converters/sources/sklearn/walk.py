@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -92,7 +92,12 @@ class Registry:
     models: Mapping[str, Model]
     refused: Mapping[str, tuple[str, str, str]]
     """Class name → code, reason and remedy."""
-    other_model: Callable[[Walk, Any, Columns, str], Answer | None] = field(default=lambda *_: None)
+    other_model: Callable[[Walk, Any, Columns, str], Answer | None]
+
+    def is_model(self, estimator: Any) -> bool:
+        """Whether it predicts, rather than transforms; the estimator is no pipeline."""
+        known = is_sklearn(estimator) and type(estimator).__name__ not in self.models
+        return not (known and type(estimator).__name__ in self.transformers) and hasattr(estimator, "predict")
 
 
 class Walk:
@@ -104,6 +109,8 @@ class Walk:
         ranges: source → a range in which that number usually is.
         lowest: source → the smallest number that the model is made for.
         kept: place → trees that a former walk through the same table has folded.
+        dry: the walk only finds out about the table: it need not make what takes long.
+        sample: a row as the original has it at this step; None in a dry walk.
     """
 
     def __init__(
@@ -114,6 +121,8 @@ class Walk:
         table: Table,
         registry: Registry,
         kept: dict[str, Folded] | None = None,
+        *,
+        dry: bool = False,
     ) -> None:
         self.g = g
         self.inputs = inputs
@@ -124,6 +133,8 @@ class Walk:
         self.ranges: dict[int, tuple[float, float]] = {}
         self.lowest: dict[int, float] = {}
         self.kept: dict[str, Folded] = {} if kept is None else kept
+        self.dry = dry
+        self.sample: Any = None
         self._registry = registry
         self._clamped = ""
         self._matrices: dict[tuple[int, ...], tuple[str, Columns]] = {}
@@ -158,16 +169,6 @@ class Walk:
         if answer is None:
             raise self._unknown(model, place, "estimator", self._registry.models)
         return answer
-
-    def is_model(self, estimator: Any) -> bool:
-        """Whether it predicts, rather than transforms."""
-        if is_sklearn(estimator) and type(estimator).__name__ == "Pipeline":
-            return self.is_model(estimator.steps[-1][1])
-        if is_sklearn(estimator) and type(estimator).__name__ in self._registry.models:
-            return True
-        if is_sklearn(estimator) and type(estimator).__name__ in self._registry.transformers:
-            return False
-        return hasattr(estimator, "predict")
 
     def _unknown(self, estimator: Any, place: str, what: str, known: Mapping[str, Any]) -> UnsupportedModelError:
         name = class_name(estimator)
@@ -245,7 +246,7 @@ class Walk:
         """Note the range of a column, if it is a function of one number that nothing is known of."""
         number = Number(column.source) if isinstance(column, Untouched) else column
         if isinstance(number, Number) and number.direction and number.source not in self.ranges and low <= high:
-            ends = last_below(number.exact, number.direction, np.array([low, high]), np.float32)
+            ends = last_below(number, np.array([low, high]), dtype="float32")
             if np.isfinite(ends).all():
                 self.ranges[number.source] = (float(ends.min()), float(ends.max()))
 
@@ -253,7 +254,7 @@ class Walk:
         """Note that a column is not made for smaller numbers, if it is a function of one that never falls."""
         number = Number(column.source) if isinstance(column, Untouched) else column
         if isinstance(number, Number) and number.direction > 0:
-            end = float(last_below(number.exact, 1, np.array([low]), np.float32)[0])
+            end = float(last_below(number, np.array([low]), dtype="float32")[0])
             self.lowest[number.source] = max(end, self.lowest.get(number.source, -np.inf))
 
     def constant(self, value: float, columns: Columns, place: str) -> Coded:
@@ -421,7 +422,7 @@ class Walk:
 
     def _look_up(self, key: Key, table: NDArray[np.float64], place: str) -> str:
         """Rows of a table [codes, width] by a key's code: [batch, width]."""
-        code = self.g.add("Reshape", self.codes([key], place), self.ints(-1))
+        code = self.g.add("Squeeze", self.codes([key], place), self.ints(1))
         return self.g.add("Gather", self.floats(table), code, axis=0)
 
     def _table_sum(self, numeric: Sequence[Numeric], weights: NDArray[np.float64], place: str) -> str:
