@@ -12,6 +12,7 @@ from nearhand_converters.errors import SourceError
 from nearhand_converters.sources.catboost.source import CatBoostSource
 from nearhand_converters.sources.lightgbm.source import LightGBMSource
 from nearhand_converters.sources.model import Source, TabularModel
+from nearhand_converters.sources.sklearn.source import SklearnSource
 from nearhand_converters.sources.xgboost.source import XGBoostSource
 
 _HEAD_BYTES = 4096
@@ -35,7 +36,8 @@ def default_sources(*, allow_pickle: bool = False) -> tuple[Source, ...]:
     Args:
         allow_pickle: whether files may be read that run code when they are read.
     """
-    return (XGBoostSource(), LightGBMSource(), CatBoostSource())
+    boosted: tuple[Source, ...] = (XGBoostSource(), LightGBMSource(), CatBoostSource())
+    return (*boosted, SklearnSource(boosted))
 
 
 def read_model(path: Path, sources: Sequence[Source]) -> FoundModel:

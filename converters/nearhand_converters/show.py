@@ -95,6 +95,8 @@ def print_columns(model: TableModel, vocabularies: Mapping[str, Sequence[str]]) 
     Console(width=120).print(table)
     if model.ranks is not None:
         click.echo(f"numbers are given as ranks among {sum(model.ranks.counts):,} thresholds: {model.ranks.reason}")
+    for note in model.notes:
+        click.echo(f"note: {note}")
 
 
 def print_predictions(predictions: Predictions, most: int = 20) -> None:

@@ -8,10 +8,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -37,7 +37,6 @@ from nearhand_converters.parity.table_evidence import golden_vectors, variant_pa
 from nearhand_converters.parity.tabular import Leaves, Original
 from nearhand_converters.recipe import TableRecipe
 from nearhand_converters.sources.model import Rows, TabularModel
-from nearhand_converters.sources.tree_model import TreeModel
 from nearhand_converters.targets.artifact import Artifact, write_artifact
 
 Progress = Callable[[str, int, int], None]
@@ -50,6 +49,18 @@ class Sample:
 
     rows: Rows
     name: str
+
+
+@runtime_checkable
+class OfTrees(Protocol):
+    """A model that may be nothing but trees of its own inputs; then its graph can be built of others."""
+
+    @property
+    def trees(self) -> Trees | None: ...
+
+    def with_trees(self, trees: Trees) -> TabularModel:
+        """The same model, but its graph is built of ``trees``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,7 @@ def convert_tabular(
         ),
         provenance={"source": model.source, **provenance},
         ranks=_ranks(name, coded, files),
+        notes=tuple(getattr(model, "notes", ())),
     )
     manifest = Manifest(
         format=FORMAT_VERSION,
@@ -202,13 +214,14 @@ def _for_each(model: TabularModel, flag: str) -> Sequence[bool]:
 
 def _coded(model: TabularModel, recipe: TableRecipe) -> Coded:
     """Ranks where float32 inputs could route a row another way than the original does, unless the recipe forbids it."""
-    if not isinstance(model, TreeModel) or recipe.inputs == "values" or model.trees.linear is not None:
-        return Coded(model)
-    if not needs_ranks(model.trees):
+    trees = model.trees if isinstance(model, OfTrees) else None
+    if not isinstance(model, OfTrees) or trees is None or recipe.inputs == "values" or not needs_ranks(trees):
         return Coded(model)
     numbers = [column.name for column in model.columns if column.kind == "number"]
-    ranked = ranked_trees(model.trees, len(numbers))
-    return Coded(replace(model, trees=ranked.trees), ranked.thresholds, _reason(model.trees, numbers))
+    ranked = ranked_trees(trees, len(numbers))
+    if ranked is None:
+        return Coded(model)
+    return Coded(model.with_trees(ranked.trees), ranked.thresholds, _reason(trees, numbers))
 
 
 def _reason(trees: Trees, names: Sequence[str]) -> str:
@@ -287,7 +300,7 @@ def _session(runtime: Runtime, artifact: Artifact) -> Iterator[Session]:
 @contextmanager
 def _leaves(model: TabularModel, lowering: Lowering, runtime: Runtime, encoder: RowEncoder) -> Iterator[Leaves | None]:
     """The leaves that the same trees, lowered in the same way, reach on the same runtime."""
-    if not isinstance(model, TreeModel) or not len(model.trees.roots):
+    if model.trees is None or not len(model.trees.roots):
         yield None
         return
     g = GraphBuilder("leaves")

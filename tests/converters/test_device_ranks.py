@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from nearhand.bundle.tables import Column
 from nearhand.ranking import RowEncoder, TableRows
-from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.trees.device_ranks import needs_ranks, ranked_trees
 from nearhand_converters.graph.trees.form import Number, Trees
 from tests.converters.random_trees import Shape, random_trees
@@ -62,10 +61,27 @@ def test_every_row_reaches_the_leaf_of_the_original(seed: int, missing: tuple[fl
     numbers = hard_numbers(trees, shape.numbers, generator)
     categories = generator.integers(0, shape.known + 2, (len(numbers), 1)).astype(np.int32)
     ranked = ranked_trees(trees, shape.numbers)
+    assert ranked is not None
     ranks = ranks_of(ranked.thresholds, numbers)
     assert np.isin(ranks[~np.isnan(ranks)] % 1, 0).all()
     np.testing.assert_array_equal(ranked.trees.leaves(ranks, categories), trees.leaves(numbers, categories))
     assert (ranked.trees.threshold[~trees.is_leaf].astype(np.float32) == ranked.trees.threshold[~trees.is_leaf]).all()
+
+
+@pytest.mark.parametrize("sentinel", [-999.0, 0.0, 0.1, 5e-324, 1e300])
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_number_that_counts_as_missing(sentinel: float, *, zero: bool) -> None:
+    generator = np.random.Generator(np.random.PCG64(8))
+    trees = random_trees(Shape(trees=20, numbers=2, moderate=True), generator)
+    columns = tuple(replace(c, sentinel=sentinel, zero_is_missing=zero) for c in trees.columns if isinstance(c, Number))
+    trees = replace(trees, columns=columns)
+    around = [sentinel, np.nextafter(sentinel, -np.inf), np.nextafter(sentinel, np.inf), 1e-36, -1e-36]
+    numbers = np.concatenate([hard_numbers(trees, 2, generator), np.array([around, around[::-1]]).T])
+    ranked = ranked_trees(trees, 2)
+    assert ranked is not None
+    none = np.empty((len(numbers), 0), np.int32)
+    found = ranked.trees.leaves(ranks_of(ranked.thresholds, numbers), none)
+    np.testing.assert_array_equal(found, trees.leaves(numbers, none))
 
 
 def test_ranks_are_needed_where_a_threshold_is_no_float32() -> None:
@@ -79,7 +95,9 @@ def test_ranks_are_needed_where_a_threshold_is_no_float32() -> None:
 def test_a_membership_needs_none() -> None:
     trees = random_trees(Shape(numbers=0, categories=2), np.random.Generator(np.random.PCG64(1)))
     assert not needs_ranks(trees)
-    assert ranked_trees(trees, 0).thresholds == ()
+    ranked = ranked_trees(trees, 0)
+    assert ranked is not None
+    assert ranked.thresholds == ()
 
 
 def _with(trees: Trees, **changes: Any) -> Trees:
@@ -89,15 +107,12 @@ def _with(trees: Trees, **changes: Any) -> Trees:
     return replace(trees, columns=tuple(columns))
 
 
-def test_trees_that_read_the_numbers_themselves_are_refused() -> None:
+def test_trees_that_read_the_numbers_themselves_cannot_be_given_ranks() -> None:
     generator = np.random.Generator(np.random.PCG64(2))
     plain = random_trees(Shape(), generator)
     for trees in (
         random_trees(Shape(linear=True), generator),
-        _with(plain, sentinel=-999.0),
         _with(plain, zero_is_missing=True),
         replace(plain, columns=tuple(Number(feature, 0.0, zero_is_missing=True) for feature in range(4)) * 2),
     ):
-        with pytest.raises(UnsupportedModelError, match='set inputs = "values" in the recipe') as refusal:
-            ranked_trees(trees, 4)
-        assert refusal.value.code == "no-ranks"
+        assert ranked_trees(trees, 4) is None

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,51 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from nearhand import __version__
 from nearhand_converters import cli
 from tests.converters.blocks import RECIPE, write_inputs
+from tests.end_to_end.commands import COMMAND, Outcome, execute, listing, run
 from tests.tiny import ITEMS, Tiny, taste_of
 
-COMMAND = Path(sys.executable).with_name("nearhand")
-"""The console script of the environment that runs the tests."""
 COMMANDS = sorted(cli.main.commands)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run gave."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        """Standard output as the one JSON document that it is."""
-        return json.loads(self.out)
-
-
-def run(*arguments: object) -> Outcome:
-    """In this process."""
-    result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Outcome(result.exit_code, result.stdout, result.stderr)
-
-
-def execute(*arguments: object, **environment: str) -> Outcome:
-    """By way of the installed console script."""
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +35,6 @@ def conversion(inputs: Path, out: Path, *more: object) -> list[object]:
     """The arguments of a short conversion."""
     given = ["--data", inputs / "data", "--recipe", inputs / "recipe.toml", "--target", "onnx", "-o", out]
     return ["convert", inputs / "model.npz", *given, *more]
-
-
-def listing(folder: Path) -> list[tuple[str, int]]:
-    return sorted((str(path), path.stat().st_size) for path in folder.rglob("*"))
 
 
 # --- help and output -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,3 +73,7 @@ class TreeModel:
 
     def leaves(self, rows: Rows) -> NDArray[np.integer] | None:
         return self.original_leaves(rows)
+
+    def with_trees(self, trees: Trees) -> TreeModel:
+        """The same model, but its graph is built of ``trees``: the same nodes over other numbers."""
+        return replace(self, trees=trees)

@@ -142,6 +142,7 @@ class TableModel:
         parity: the comparison with the original.
         provenance: the library, class and objective, its file's hash, and its library's version.
         ranks: for the encoding ``ranks``.
+        notes: what a reader should know beside it, one sentence each.
     """
 
     role: TableRole
@@ -156,6 +157,7 @@ class TableModel:
     parity: Parity
     provenance: dict[str, str]
     ranks: Ranks | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.trees.form import Column, Number, Trees
 
 _ZERO = 0.25
@@ -37,36 +36,30 @@ def needs_ranks(trees: Trees) -> bool:
     It could at any threshold that the library compares in float64 and that is no float32: a number just above it may be
     rounded to one below.
     """
-    asked = ~trees.is_leaf & _asks_number(trees)
-    thresholds = trees.threshold[asked]
+    number = np.array([isinstance(column, Number) for column in trees.columns] or [False])
+    thresholds = trees.threshold[~trees.is_leaf & number[trees.column]]
     with np.errstate(over="ignore"):
         return trees.precision == "float64" and bool((thresholds.astype(np.float32) != thresholds).any())
 
 
-def ranked_trees(trees: Trees, inputs: int) -> RankedTrees:
-    """The same trees over ranks.
+def ranked_trees(trees: Trees, inputs: int) -> RankedTrees | None:
+    """The same trees over ranks; None: they read numbers for something else than comparing them.
 
     Args:
         inputs: how many number inputs there are.
-
-    Raises:
-        UnsupportedModelError: the trees read numbers for something else than comparing them.
     """
-    if trees.linear is not None or any(isinstance(c, Number) and c.sentinel is not None for c in trees.columns):
-        raise UnsupportedModelError(
-            "linear leaves, or a number that counts as missing, read the numbers themselves",
-            code="no-ranks",
-            remedy='set inputs = "values" in the recipe',
-        )
+    if trees.linear is not None:
+        return None
     columns = list(trees.columns)
     threshold = trees.threshold.copy()
-    inner = ~trees.is_leaf
     every = []
     for feature in range(inputs):
         own = {i: c for i, c in enumerate(trees.columns) if isinstance(c, Number) and c.feature == feature}
-        asked = inner & np.isin(trees.column, list(own))
-        moved, zero = _around_zero(feature, list(own.values()), trees.threshold[asked])
-        thresholds = np.unique(np.concatenate([moved, zero]))
+        asked = ~trees.is_leaf & np.isin(trees.column, list(own))
+        found = _separating(list(own.values()), trees.threshold[asked])
+        if found is None:
+            return None
+        moved, thresholds = found
         start = int(np.searchsorted(thresholds, 0.0))
         threshold[asked] = np.searchsorted(thresholds, moved) - start + 0.5
         for i, column in own.items():
@@ -75,37 +68,37 @@ def ranked_trees(trees: Trees, inputs: int) -> RankedTrees:
     return RankedTrees(replace(trees, columns=tuple(columns), threshold=threshold, precision="float32"), tuple(every))
 
 
-def _asks_number(trees: Trees) -> NDArray[np.bool_]:
-    """bool [nodes]."""
-    number = np.array([isinstance(column, Number) for column in trees.columns] or [False])
-    found: NDArray[np.bool_] = number[trees.column]
-    return found
+def _separating(
+    columns: list[Number], thresholds: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """What separates all numbers that the nodes treat differently.
 
-
-def _around_zero(
-    feature: int, columns: list[Number], thresholds: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where zero is missing, the thresholds with those among the zeros at the end of them, and both ends.
-
-    No number among the zeros is ever compared, so a threshold there separates the same numbers as the end does.
+    Returns:
+        The nodes' thresholds, and all of them, ascending, with both ends of what counts as missing. Where zeros do, a
+        threshold among them is moved to their end: no number in between is ever compared with it. None: zeros count as
+        missing in some nodes only, or stand for a number there.
     """
-    if not any(column.zero_is_missing for column in columns):
-        return thresholds, np.empty(0)
+    ends = [
+        point for c in columns if c.sentinel is not None for point in (np.nextafter(c.sentinel, -np.inf), c.sentinel)
+    ]
     sizes = {column.zero for column in columns if column.zero_is_missing}
-    if len(sizes) > 1 or not all(column.zero_is_missing and np.isinf(column.missing) for column in columns):
-        raise UnsupportedModelError(
-            "zero is missing in some of its nodes only, or stands for a number there",
-            code="no-ranks",
-            place=f"number input {feature}",
-            remedy='set inputs = "values" in the recipe',
-        )
-    (zero,) = sizes
-    below = np.nextafter(-zero, -np.inf)
-    return np.where((thresholds > below) & (thresholds < zero), zero, thresholds), np.array([below, zero])
+    if sizes:
+        if len(sizes) > 1 or not all(column.zero_is_missing and np.isinf(column.missing) for column in columns):
+            return None
+        (zero,) = sizes
+        below = float(np.nextafter(-zero, -np.inf))
+        thresholds = np.where((thresholds > below) & (thresholds < zero), zero, thresholds)
+        ends = [point for point in ends if not below < point < zero] + [below, zero]
+    return thresholds, np.unique(np.concatenate([thresholds, np.array(ends, np.float64)]))
 
 
 def _ranked_column(column: Number, thresholds: NDArray[np.float64], start: int) -> Column:
-    missing = column.missing
-    if np.isfinite(missing):
-        missing = float(np.searchsorted(thresholds, missing) - start)
-    return Number(column.feature, missing, column.zero_is_missing, _ZERO)
+    def rank(number: float) -> float:
+        return float(np.searchsorted(thresholds, number) - start)
+
+    return replace(
+        column,
+        missing=rank(column.missing) if np.isfinite(column.missing) else column.missing,
+        zero=_ZERO,
+        sentinel=None if column.sentinel is None else rank(column.sentinel),
+    )
