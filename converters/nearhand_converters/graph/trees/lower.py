@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from nearhand_converters.graph.builder import GraphBuilder
 from nearhand_converters.graph.inputs import GraphInputs, Lowering
-from nearhand_converters.graph.trees import operator, ranks
 from nearhand_converters.graph.trees.form import Trees
+from nearhand_converters.graph.trees.operator import operator_leaves, operator_scores
+from nearhand_converters.graph.trees.ranks import ranks_leaves, ranks_scores
 
 
 def tree_scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs, lowering: Lowering) -> str:
@@ -14,9 +15,9 @@ def tree_scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs, lowering: Lo
     Raises:
         UnsupportedModelError: float32 cannot hold the scores, or the lowering has no form for such trees.
     """
-    return operator.scores(g, trees, inputs) if lowering == "operator" else ranks.scores(g, trees, inputs)
+    return (operator_scores if lowering == "operator" else ranks_scores)(g, trees, inputs)
 
 
 def tree_leaves(g: GraphBuilder, trees: Trees, inputs: GraphInputs, lowering: Lowering) -> str:
-    """The node of the leaf that each row reaches in each tree, int32 [batch, trees]; not for trees without a tree."""
-    return operator.leaves(g, trees, inputs) if lowering == "operator" else ranks.leaves(g, trees, inputs)
+    """The node of the leaf that each row reaches in each tree, int32 [batch, trees]; there has to be a tree."""
+    return (operator_leaves if lowering == "operator" else ranks_leaves)(g, trees, inputs)

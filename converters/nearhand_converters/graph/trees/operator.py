@@ -17,7 +17,7 @@ from nearhand_converters.graph.trees.layout import Layout, by_level, with_nothin
 from nearhand_converters.graph.trees.sums import largest_scores
 
 
-def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
+def operator_scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
     """See :func:`nearhand_converters.graph.trees.lower.tree_scores`."""
     if trees.linear is not None:
         raise UnsupportedModelError(
@@ -36,7 +36,7 @@ def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
     return _ensemble(g, with_nothing(trees), inputs, layout, outputs, at, target, weight)
 
 
-def leaves(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
+def operator_leaves(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
     """See :func:`nearhand_converters.graph.trees.lower.tree_leaves`: a leaf of tree t gives its number to output t."""
     layout = by_level(trees, trees.roots)
     leaf = np.flatnonzero(trees.is_leaf[layout.node])

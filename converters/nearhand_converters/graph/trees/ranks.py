@@ -21,7 +21,7 @@ from nearhand_converters.graph.trees.linear import centred, linear_values
 from nearhand_converters.graph.trees.sums import grid_of, largest_scores, split
 
 
-def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
+def ranks_scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
     """See :func:`nearhand_converters.graph.trees.lower.tree_scores`.
 
     Trees of one output stand together. Every output gets as many, with trees that add 0 where it has fewer.
@@ -57,7 +57,7 @@ def scores(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
     return g.add("ReduceSum", g.add("Add", pairs, g.constant(base)), g.constant(np.array([2])), keepdims=0)
 
 
-def leaves(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
+def ranks_leaves(g: GraphBuilder, trees: Trees, inputs: GraphInputs) -> str:
     """See :func:`nearhand_converters.graph.trees.lower.tree_leaves`."""
     layout = by_level(trees, trees.roots)
     at = _descend(g, trees, inputs, layout, in_order=True)
