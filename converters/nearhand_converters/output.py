@@ -44,7 +44,7 @@ def load_runtimes(targets: Iterable[RuntimeName]) -> dict[RuntimeName, Runtime]:
         if target not in available:
             raise RuntimeUnavailableError(
                 f"the runtime of target {target!r} is not installed, so nothing built for it could be proved",
-                remedy=f"pip install nearhand[{target}], or leave it out of --target",
+                remedy=f"pip install nearhand[{'onnx' if target == 'ort' else target}], or leave it out of --target",
             )
     return {target: available[target]() for target in targets}
 

@@ -179,7 +179,7 @@ def build_variants(
         if "int8" in precisions:
             small = BuiltVariant(
                 {
-                    role: write_artifact(quantize_int8(graph, integer_product=runtime == "onnx"), runtime)
+                    role: write_artifact(quantize_int8(graph, integer_product=runtime != "tflite"), runtime)
                     for role, graph in graphs.items()
                 },
                 quantize_rows(table).dequantized(),

@@ -18,7 +18,7 @@ class Config:
     """Choices with a default that suits a phone.
 
     Attributes:
-        runtime: ``"onnx"`` or ``"tflite"``; None takes the first that is installed, in the bundle's order.
+        runtime: ``"onnx"``, ``"tflite"`` or ``"ort"``; None takes the first that is installed, in the bundle's order.
         precision: ``"fp32"`` or ``"int8"``; None takes the smallest variant that the bundle has for the runtime.
         durability: what an event that ``record`` acknowledged survives. ``"process"``: the app being killed at any
             moment. ``"power"``: the battery being pulled too (an fsync for every event).
@@ -32,7 +32,7 @@ class Config:
         pushed_bytes: how many bytes of pushed features are kept, 1,000 to 10¹²; above that the least recently used go.
     """
 
-    runtime: Literal["onnx", "tflite"] | None = None
+    runtime: Literal["onnx", "tflite", "ort"] | None = None
     precision: Literal["fp32", "int8"] | None = None
     durability: Durability = "power"
     profile: str = "default"
@@ -42,7 +42,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for field, value, allowed in (
-            ("runtime", self.runtime, (None, "onnx", "tflite")),
+            ("runtime", self.runtime, (None, "onnx", "tflite", "ort")),
             ("precision", self.precision, (None, "fp32", "int8")),
             ("durability", self.durability, ("process", "power")),
         ):

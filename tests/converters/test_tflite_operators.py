@@ -18,10 +18,10 @@ from nearhand_converters.errors import UnsupportedOperatorError
 from nearhand_converters.targets.tflite.lowering import OPERATORS, lower
 from tests.converters.engines import OnnxModel
 from tests.converters.operator_cases import BATCHES, CASES, Array, Case, graph, i64, numbers, of, one
-from tests.converters.run_tflite import run_cases
+from tests.converters.run_models import run_cases
 from tests.environments.fixtures import require
 
-SCRIPT = Path(__file__).with_name("run_tflite.py")
+SCRIPT = Path(__file__).with_name("run_models.py")
 LARGEST = np.finfo(np.float32).max
 
 
@@ -77,7 +77,7 @@ def lowered() -> list[tuple[bytes, list[dict[str, Array]]]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_computes_what_onnx_says(case: Case) -> None:
-    (outputs,) = run_cases([(lower(case.model)[0], batches(case))])
+    (outputs,) = run_cases("tflite", [(lower(case.model)[0], batches(case))])
     assert not difference(case, outputs)
 
 
@@ -85,7 +85,7 @@ def test_computes_what_onnx_says(case: Case) -> None:
 def test_computes_it_everywhere(environment: str, tmp_path: Path) -> None:
     """The oldest runtime, a processor of ten years ago, and the phones' processor."""
     machine = require(environment)
-    (tmp_path / "cases.pickle").write_bytes(pickle.dumps(lowered(), protocol=4))
+    (tmp_path / "cases.pickle").write_bytes(pickle.dumps(("tflite", lowered()), protocol=4))
     machine.run(SCRIPT, [tmp_path / "cases.pickle"], tmp_path / "outputs.pickle")
     found = pickle.loads((tmp_path / "outputs.pickle").read_bytes())
     wrong = {case.name: difference(case, outputs) for case, outputs in zip(CASES, found, strict=True)}
@@ -187,7 +187,7 @@ def test_an_index_outside_is_an_error_and_no_number(operator: str, index: int) -
         node = helper.make_node("GatherElements", ["x", "places"], ["y"], axis=1)
         inputs["x"] = x
         model = graph([node], inputs)
-    (outputs,) = run_cases([(lower(model)[0], [inputs])])
+    (outputs,) = run_cases("tflite", [(lower(model)[0], [inputs])])
     assert isinstance(outputs, str)
     assert "does not run" in outputs
 
@@ -204,5 +204,7 @@ NEEDS_ROWS = (
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name not in NEEDS_ROWS], ids=lambda case: case.name)
 def test_a_batch_of_nothing_gives_nothing(case: Case) -> None:
-    (outputs,) = run_cases([(lower(case.model)[0], [{name: array[:0] for name, array in case.inputs.items()}])])
+    (outputs,) = run_cases(
+        "tflite", [(lower(case.model)[0], [{name: array[:0] for name, array in case.inputs.items()}])]
+    )
     assert not isinstance(outputs, str), outputs

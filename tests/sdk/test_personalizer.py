@@ -547,7 +547,7 @@ def test_no_runtime_at_all_says_what_to_install(opened: Open, data_dir: Path) ->
 
 @BOTH
 def test_a_config_that_wants_what_is_not_installed_says_which(opened: Open) -> None:
-    onnx, tflite = RUNTIMES
+    onnx, tflite, *_ = RUNTIMES
     with pytest.raises(RuntimeUnavailableError, match=f"{tflite}/int8: its runtime is not installed") as caught:
         opened(Config(runtime=tflite), runtimes={onnx: installed_runtimes()[onnx]})
     assert onnx not in caught.value.problem
@@ -581,7 +581,7 @@ def test_a_runtime_that_does_not_even_import_is_passed_over(opened: Open) -> Non
     def broken() -> Runtime:
         raise ImportError("libfoo.so.1: cannot open shared object file")
 
-    first, second = RUNTIMES
+    first, second, *_ = RUNTIMES
     one = opened(runtimes={first: broken, second: installed_runtimes()[second]})
     status = one.status()
     assert (status.runtime, status.precision) == (second, "int8")
@@ -609,7 +609,7 @@ def too_few(outputs: Outputs) -> Outputs:
 def test_a_runtime_that_computes_wrongly_is_passed_over(
     opened: Open, fakes: dict[RuntimeName, FailingRuntime], distort: Callable[[Outputs], Outputs]
 ) -> None:
-    first, second = RUNTIMES
+    first, second, *_ = RUNTIMES
     fakes[first].distort = distort
     one = opened(runtimes=given(fakes))
     status = one.status()

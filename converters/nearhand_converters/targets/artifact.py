@@ -1,45 +1,35 @@
-"""One artifact: a model file in a target's format, with what the manifest says about it."""
+"""The targets there are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import onnx
 
-from nearhand.bundle.schema import RuntimeName, TensorSpec
-from nearhand_converters.targets.tflite.lowering import lower
+from nearhand.bundle.schema import RuntimeName
+from nearhand_converters.targets.onnx import OnnxTarget
+from nearhand_converters.targets.ort import OrtTarget
+from nearhand_converters.targets.target import Artifact, Target
+from nearhand_converters.targets.tflite.target import TFLiteTarget
 
-_DTYPES: dict[int, Any] = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT32: "int32"}
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A model file that is not on disk yet. The fields but ``data`` are those of the manifest's ``Variant``."""
-
-    data: bytes
-    versions: dict[str, int]
-    operators: tuple[str, ...]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+__all__ = ["Artifact", "Target", "default_targets", "write_artifact"]
 
 
-def write_artifact(model: onnx.ModelProto, runtime: RuntimeName) -> Artifact:
+def default_targets() -> Mapping[RuntimeName, Target]:
+    """Every target of this package, by the runtime that reads it."""
+    targets: tuple[Target, ...] = (OnnxTarget(), OrtTarget(), TFLiteTarget())
+    return {target.name: target for target in targets}
+
+
+def write_artifact(
+    model: onnx.ModelProto, runtime: RuntimeName, targets: Mapping[RuntimeName, Target] | None = None
+) -> Artifact:
     """``model`` in the format that ``runtime`` reads.
 
+    Args:
+        targets: by default those of :func:`default_targets`.
+
     Raises:
-        UnsupportedOperatorError: TFLite has no form for an operator.
+        UnsupportedOperatorError: the format has no form for an operator.
     """
-    inputs, outputs = (tuple(map(_spec, values)) for values in (model.graph.input, model.graph.output))
-    if runtime == "tflite":
-        data, versions = lower(model)
-        return Artifact(data, versions, tuple(sorted(versions)), inputs, outputs)
-    operators = tuple(sorted({node.op_type for node in model.graph.node}))
-    versions = {"ir": model.ir_version, "opset": model.opset_import[0].version}
-    return Artifact(model.SerializeToString(deterministic=True), versions, operators, inputs, outputs)
-
-
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    tensor = value.type.tensor_type
-    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
-    return TensorSpec(value.name, _DTYPES[tensor.elem_type], shape)
+    return (default_targets() if targets is None else targets)[runtime].write(model)

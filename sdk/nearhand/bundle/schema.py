@@ -12,7 +12,7 @@ FORMAT_VERSION = 1
 
 MANIFEST_PATH = "manifest.json"
 
-RuntimeName = Literal["onnx", "tflite"]
+RuntimeName = Literal["onnx", "tflite", "ort"]
 Precision = Literal["fp32", "int8"]
 Role = Literal["encoder", "index"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from nearhand.bundle.schema import RuntimeName
-from nearhand.runtime.onnx import OnnxRuntime
+from nearhand.runtime.onnx import OnnxRuntime, OrtRuntime
 from nearhand.runtime.protocol import Runtime, Session, Tensors
 from nearhand.runtime.tflite import DISTRIBUTIONS, TFLiteRuntime
 
@@ -16,8 +16,11 @@ __all__ = ["Runtime", "Session", "Tensors", "installed_runtimes"]
 def installed_runtimes() -> Mapping[RuntimeName, Callable[[], Runtime]]:
     """A constructor for each runtime whose package is installed; calling one imports it."""
     found: dict[RuntimeName, Callable[[], Runtime]] = {}
-    if find_spec("onnxruntime") is not None:
+    onnxruntime = find_spec("onnxruntime") is not None
+    if onnxruntime:
         found["onnx"] = OnnxRuntime
     if any(find_spec(name) is not None for name in DISTRIBUTIONS):
         found["tflite"] = TFLiteRuntime
+    if onnxruntime:
+        found["ort"] = OrtRuntime
     return found

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the Protocol."""
+"""ONNX Runtime behind the Protocol, once for each of its two file formats."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class OnnxRuntime:
     """The installed ``onnxruntime``, CPU provider, one thread: these models are too small for more to help."""
 
     name: RuntimeName = "onnx"
+    _format = "ONNX"
 
     def __init__(self) -> None:
         import onnxruntime
@@ -30,12 +31,20 @@ class OnnxRuntime:
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.load_model_format", self._format)  # whatever the file's name is
         options.log_severity_level = 4  # errors reach the caller as ModelError; the app's stderr is not ours
         try:
             session = self._onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise runtime_failure(path, "does not load", error) from error
         return _OnnxSession(path, session)
+
+
+class OrtRuntime(OnnxRuntime):
+    """The same, reading ONNX Runtime's own format: the only one that its builds for small devices know."""
+
+    name: RuntimeName = "ort"
+    _format = "ORT"
 
 
 class _OnnxSession:
