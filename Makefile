@@ -31,6 +31,8 @@ docs: .venv/.test ## Regenerate every generated part of README and docs.
 	@mkdir -p build
 	$(BIN)/python docs/generate.py cli
 	$(BIN)/python docs/generate.py features
+	$(BIN)/python -m tests.conformance.matrix build/conversion.json
+	$(BIN)/python docs/generate.py conversion build/conversion.json
 	$(MAKE) --no-print-directory demo > build/demo.txt
 	$(BIN)/python docs/generate.py demo build/demo.txt
 	$(MAKE) --no-print-directory bench > build/bench.txt

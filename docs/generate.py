@@ -2,6 +2,7 @@
 
 python docs/generate.py cli          docs/CLI.md, from the commands' own --help
 python docs/generate.py features     the operators in docs/FEATURES.md, from the schema's docstrings
+python docs/generate.py conversion FILE    the tables in docs/CONVERSION.md, from what tests/conformance/matrix.py wrote
 python docs/generate.py demo FILE    the demo's output in README.md
 python docs/generate.py bench FILE   docs/BENCHMARKS.md, from the summary that `make bench` prints
 """
@@ -10,11 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
@@ -65,6 +67,41 @@ def features_page(page: str) -> str:
     ]
     page = _replaced(page, "parts", "\n".join(parts))
     return _replaced(page, "operators", "\n".join(operators))
+
+
+def conversion_page(page: str, measured: Sequence[Mapping[str, Any]]) -> str:
+    """docs/CONVERSION.md, its generated parts replaced.
+
+    Args:
+        measured: the rows of the matrix in its order, as tests/conformance/matrix.py writes them.
+    """
+    libraries = dict.fromkeys(row["library"] for row in measured)
+    targets = list(measured[0]["targets"])
+    tables = [
+        f"### {library}\n\n"
+        f"| class | objective | option | {' | '.join(targets)} | largest difference |\n"
+        f"|{'---|' * (4 + len(targets))}\n"
+        + "".join(_conversion_row(row) for row in measured if row["library"] == library)
+        for library in libraries
+    ]
+    refusals = {
+        (found["code"], found["message"].replace("|", "\\|"))
+        for row in measured
+        for found in row["targets"].values()
+        if "code" in found
+    }
+    reasons = "| code | message |\n|---|---|\n" + "".join(f"| `{code}` | {said} |\n" for code, said in sorted(refusals))
+    return _replaced(_replaced(page, "matrix", "\n".join(tables)), "refusals", reasons)
+
+
+def _conversion_row(row: Mapping[str, Any]) -> str:
+    found = row["targets"]
+    cells = [f"`{one['code']}`" if "code" in one else "yes" for one in found.values()]
+    measured = [one for one in found.values() if "difference" in one]
+    worst = max(measured, key=lambda one: one["difference"], default=None)
+    largest = f"{worst['difference']:.1e} of {worst['tolerance']:.1e}" if worst else ""
+    option = row["option"] + (f" ({row['notes']})" if row["notes"] else "")
+    return f"| {' | '.join([row['class'], row['objective'], option, *cells, largest])} |\n"
 
 
 def with_block(page: str, name: str, content: str) -> str:
@@ -136,6 +173,10 @@ def _main() -> None:
     elif what == "features":
         page = ROOT / "docs" / "FEATURES.md"
         page.write_text(features_page(page.read_text(encoding="utf-8")), encoding="utf-8")
+    elif what == "conversion":
+        page = ROOT / "docs" / "CONVERSION.md"
+        measured = json.loads(Path(rest[0]).read_text(encoding="utf-8"))
+        page.write_text(conversion_page(page.read_text(encoding="utf-8"), measured), encoding="utf-8")
     elif what == "demo":
         readme = ROOT / "README.md"
         output = _without_paths(Path(rest[0]).read_text(encoding="utf-8"))

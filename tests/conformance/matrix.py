@@ -23,7 +23,8 @@ from nearhand_converters.recipe import TableRecipe
 from nearhand_converters.registry import adopt_model, default_sources, read_model
 from nearhand_converters.sources.model import TabularModel
 from nearhand_converters.tabular import convert_tabular
-from tests.conformance.matrix_models import Recipe, train
+from tests.conformance.matrix_data import Recipe
+from tests.conformance.matrix_models import train
 
 TARGETS: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ROWS = 10_000

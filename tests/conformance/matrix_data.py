@@ -1,8 +1,9 @@
-"""Tables and targets of the matrix's models: seeded, and shared by all rows."""
+"""What the models of the matrix are trained on: seeded tables and targets, shared by all rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -164,3 +165,35 @@ TARGETS: Mapping[str, Callable[[], NDArray[Any] | None]] = {
 def groups() -> NDArray[np.int64]:
     """The list that each row is in, int64 [rows]."""
     return np.repeat(np.arange(GROUPS), ROWS // GROUPS)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a row of the matrix says about training.
+
+    Attributes:
+        name: of the class.
+        table, target: names of ``TABLES`` and ``TARGETS``.
+        options: what the constructor gets beside the objective and the defaults.
+        make: a function of this module, or "" for a constructor and a fit.
+        file: how the name of its file ends; "" for the model in memory.
+    """
+
+    library: str
+    name: str
+    objective: str
+    table: str
+    target: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    make: str = ""
+    file: str = ""
+
+
+def whole(target: NDArray[Any]) -> NDArray[Any]:
+    """Classes as whole numbers from 0, for a library that takes no others."""
+    return np.unique(target, return_inverse=True)[1] if target.dtype.kind == "U" else target
+
+
+def data(recipe: Recipe) -> tuple[Any, Any]:
+    """Its table and its target; None if it has none."""
+    return TABLES[recipe.table](), TARGETS[recipe.target]()

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from nearhand_converters.sources.catboost import losses as catboost
+from nearhand_converters.sources.lightgbm import objectives as lightgbm
+from nearhand_converters.sources.sklearn import SklearnSource
+from nearhand_converters.sources.sklearn_trees import door
+from nearhand_converters.sources.xgboost import objectives as xgboost
 from tests.conformance.matrix import TARGETS, Refusal, Row, read_matrix, run
 
 MATRIX = read_matrix()
@@ -34,6 +39,31 @@ def test_enough_classes_and_objectives_convert_for_onnx_and_for_tflite() -> None
 def test_rows_are_named_once_each_and_few_compare_less_than_the_whole() -> None:
     assert len({row.id for row in MATRIX}) == len(MATRIX)
     assert sum(row.rows < 10_000 for row in MATRIX) <= 5
+
+
+@pytest.mark.parametrize(
+    ("library", "known"),
+    [
+        ("xgboost", set(xgboost.OBJECTIVES)),
+        ("lightgbm", set(lightgbm._OBJECTIVES)),
+        # What is the user's own is one row.
+        ("catboost", {name for name in (*catboost._PREDICTIONS, *catboost._REFUSED) if "User" not in name}),
+    ],
+)
+def test_every_objective_that_a_source_knows_has_a_row(library: str, known: set[str]) -> None:
+    assert known
+    rows = {row.recipe.objective for row in MATRIX if row.recipe.library == library}
+    assert known <= (rows if library != "catboost" else {objective.partition(":")[0] for objective in rows})
+
+
+def test_every_class_of_scikit_learn_that_is_known_has_a_row() -> None:
+    """A transformer, which stands in a pipeline, is named in the row's option."""
+    ids = [row.id for row in MATRIX if row.recipe.library == "scikit-learn"]
+    registry = SklearnSource()._registry
+    trees = {path.rpartition(".")[2] for path in (*door._READERS, *door._REFUSED)}
+    known = {*registry.transformers, *registry.models, *registry.refused, *trees} - {"_ConstantPredictor"}
+    assert len(known) > 100
+    assert [name for name in sorted(known) if not any(re.search(rf"\b{name}\b", text) for text in ids)] == []
 
 
 @pytest.mark.parametrize(
@@ -66,10 +96,11 @@ def test_what_other_converters_get_wrong_or_refuse_converts(library: str, note: 
 
 
 def test_the_page_has_the_rows_of_the_matrix() -> None:
-    found = re.findall(r"^\| (.+) \| (.+) \| (.*) \| (\S+) \| (\S+) \| (\S+) \| \S* ?\|$", PAGE, re.MULTILINE)
+    cells = r" \| (\S+)" * len(TARGETS)
+    found = re.findall(rf"^\| (.+) \| (.+) \| (.*){cells} \| [-+.0-9e of]*\|$", PAGE, re.MULTILINE)
     expected = []
     for row in MATRIX:
-        cells = [f"`{row.refused[target]}`" if target in row.refused else "yes" for target in TARGETS]
+        results = [f"`{row.refused[target]}`" if target in row.refused else "yes" for target in TARGETS]
         option = row.option + (f" ({row.notes})" if row.notes else "")
-        expected.append((row.recipe.name, row.recipe.objective, option, *cells))
+        expected.append((row.recipe.name, row.recipe.objective, option, *results))
     assert found == expected, "run `make docs`"
