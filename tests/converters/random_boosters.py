@@ -102,7 +102,8 @@ class Recipe:
             known = np.where(np.isnan(column), -1.0, column)
             place = np.unique(known, return_inverse=True)[1].ravel()
             found += random.standard_normal(place.max() + 1)[place // max(1, (place.max() + 1) // 8)]
-        return found / np.sqrt(table.shape[1] + 1)
+        scaled: NDArray[np.float64] = found / np.sqrt(table.shape[1] + 1)
+        return scaled
 
 
 def _column(kind: str, rows: int, random: np.random.Generator, dtype: type[Any]) -> NDArray[np.float64]:
@@ -138,7 +139,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-_SHARED = {
+_SHARED: dict[str, st.SearchStrategy[Any]] = {
     "rows": st.integers(2, 200),
     "seed": st.integers(0, 2**20),
     "columns": st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=5).map(tuple),
@@ -150,7 +151,7 @@ _SHARED = {
 
 @st.composite
 def xgboost_recipes(draw: st.DrawFn) -> Recipe:
-    shared = {name: draw(strategy) for name, strategy in _SHARED.items()}
+    shared: dict[str, Any] = {name: draw(strategy) for name, strategy in _SHARED.items()}
     booster = draw(st.sampled_from(["gbtree", "gbtree", "gbtree", "dart"]))
     method = "exact" if not shared["categories"] and draw(st.booleans()) else draw(st.sampled_from(["hist", "approx"]))
     options: dict[str, Any] = {
@@ -233,7 +234,7 @@ def _xgboost_label(objective: str, signal: NDArray[np.float64], classes: int) ->
 
 @st.composite
 def lightgbm_recipes(draw: st.DrawFn) -> Recipe:
-    shared = {name: draw(strategy) for name, strategy in _SHARED.items()}
+    shared: dict[str, Any] = {name: draw(strategy) for name, strategy in _SHARED.items()}
     linear = draw(st.integers(0, 4)) == 0
     boosting = "gbdt" if linear else draw(st.sampled_from(["gbdt", "gbdt", "dart", "rf"]))
     options: dict[str, Any] = {
@@ -275,7 +276,8 @@ def train_lightgbm(recipe: Recipe) -> Any:
     import lightgbm
 
     table = recipe.table(np.float64)
-    signal, label = recipe.signal(table), None
+    signal = recipe.signal(table)
+    label: NDArray[Any] = signal
     options = {"num_threads": 1, "verbose": -1, "objective": recipe.objective, "seed": 1, **recipe.options}
     if recipe.objective.startswith("multiclass"):
         options["num_class"] = recipe.outputs
@@ -285,8 +287,6 @@ def train_lightgbm(recipe: Recipe) -> Any:
         label = signal > np.median(signal)
     elif recipe.objective in ("poisson", "gamma", "tweedie"):
         label = np.abs(signal) + 0.1
-    else:
-        label = signal
     ranks = recipe.objective in ("lambdarank", "rank_xendcg")
     data = lightgbm.Dataset(
         table,

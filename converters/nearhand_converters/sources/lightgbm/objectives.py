@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from nearhand_converters.errors import UnsupportedModelError
@@ -77,11 +78,7 @@ def read_objective(words: tuple[str, ...], scores: int, place: str) -> Objective
 
 def _positive(text: str) -> float:
     """0 if it is no positive number."""
-    try:
-        found = float(text)
-    except ValueError:
-        return 0.0
-    return found if 0 < found < float("inf") else 0.0
+    return float(text) if re.fullmatch(r"\d+\.?\d*([eE][+-]?\d+)?", text, re.ASCII) else 0.0
 
 
 def task_of(objective: Objective, role: Role, place: str) -> Task:

@@ -49,7 +49,7 @@ class LightGBMSource:
         lightgbm = _library(path.name)
         model = _read(data, "Booster", "", (), path.name)
         try:
-            return model.of(lightgbm.Booster(model_str=data.decode()))
+            return model.of(lightgbm.Booster(model_str=model.text.checked))
         except lightgbm.basic.LightGBMError as error:
             raise SourceError(
                 f"is refused by LightGBM ({error})", place=path.name, remedy="save it again with Booster.save_model"

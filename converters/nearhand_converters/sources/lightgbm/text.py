@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,58 @@ from nearhand_converters.errors import SourceError, UnsupportedModelError
 MOST_COLUMNS = 100_000
 """More than any row has; a number in a header that is larger is not believed."""
 _VERSIONS = ("v3", "v4")
-_MISSING: tuple[Literal["none", "zero", "nan"], ...] = ("none", "zero", "nan")
+_HEAD = frozenset(
+    [
+        "tree",
+        "version",
+        "num_class",
+        "num_tree_per_iteration",
+        "label_index",
+        "max_feature_idx",
+        "objective",
+        "average_output",
+        "feature_names",
+        "feature_infos",
+        "tree_sizes",
+        "monotone_constraints",
+    ]
+)
+_TREE = frozenset(
+    [
+        "Tree",
+        "num_leaves",
+        "num_cat",
+        "split_feature",
+        "threshold",
+        "decision_type",
+        "left_child",
+        "right_child",
+        "leaf_value",
+        "cat_boundaries",
+        "cat_threshold",
+        "is_linear",
+        "leaf_const",
+        "num_features",
+        "leaf_features",
+        "leaf_coeff",
+    ]
+)
+_SAYS_NOTHING = frozenset(
+    [
+        "tree_sizes",
+        "monotone_constraints",
+        "split_gain",
+        "leaf_weight",
+        "leaf_count",
+        "internal_value",
+        "internal_weight",
+        "internal_count",
+        "shrinkage",
+    ]
+)
+"""What a prediction does not depend on."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|inf|nan)", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 class DamagedError(ValueError):
@@ -65,6 +116,8 @@ class ModelText:
             was the same in every row.
         declared: the columns that were said to hold categories, ascending; None if the text does not tell.
         tables: the categories of the data frame's category columns, in the columns' order; () without a data frame.
+        checked: the text again, for the library: without the lines that say nothing. It ends the process over a wrong
+            letter in any line.
     """
 
     objective: tuple[str, ...]
@@ -75,6 +128,7 @@ class ModelText:
     declared: tuple[int, ...] | None
     tables: tuple[tuple[Any, ...], ...]
     trees: tuple[Tree, ...]
+    checked: str
 
 
 def read_text(data: bytes, place: str) -> ModelText:
@@ -101,7 +155,7 @@ def read_text(data: bytes, place: str) -> ModelText:
 def _model(data: bytes) -> ModelText:
     start = data.find(b"\nTree=0\n") + 1
     end = data.find(b"\nend of trees") + 1
-    head = _pairs((data[:start] if start else data).decode())
+    head = _pairs((data[:start] if start else data[:end]).decode(), _HEAD)
     version = _text(head, "version")
     if version not in _VERSIONS:
         raise UnsupportedModelError(
@@ -126,6 +180,8 @@ def _model(data: bytes) -> ModelText:
     blocks = _blocks(data[start:end], _integers(head, "tree_sizes") if "tree_sizes" in head else None)
     if len(blocks) % scores:
         raise DamagedError(f"{len(blocks)} trees do not make {scores} scores")
+    _integers(head, "label_index", 1)
+    pairs = [_pairs(block.decode(), _TREE) for block in blocks]
     tail = data[end:].decode()
     return ModelText(
         objective=tuple(head.get("objective", "").split()),
@@ -135,7 +191,8 @@ def _model(data: bytes) -> ModelText:
         seen=seen,
         declared=_declared(tail, columns),
         tables=_tables(tail),
-        trees=tuple(_tree(_pairs(block.decode()), columns) for block in blocks),
+        trees=tuple(_tree(own, columns) for own in pairs),
+        checked="\n".join([*map(_lines, [head, *pairs]), "end of trees\n"]),
     )
 
 
@@ -262,13 +319,34 @@ def _tables(tail: str) -> tuple[tuple[Any, ...], ...]:
     return tuple(tuple(table) for table in tables)
 
 
-def _pairs(text: str) -> dict[str, str]:
-    """Lines of ``key=value``; a line without ``=`` is a key with an empty value."""
+def _pairs(text: str, known: frozenset[str]) -> dict[str, str]:
+    """Lines of ``key=value``, in their order; a line without ``=`` is a key with an empty value.
+
+    Raises:
+        UnsupportedModelError: a key that we do not know could change what the others mean.
+    """
     found = {}
-    for line in text.split("\n"):
+    for line in filter(None, text.split("\n")):
         key, _, value = line.partition("=")
+        if key not in known | _SAYS_NOTHING:
+            raise UnsupportedModelError(
+                f"has the line {key[:40]!r}, which is not known",
+                code="unknown-version",
+                remedy="load and save it with LightGBM 3 or 4",
+            )
+        if key in found:
+            raise DamagedError(f"{key} is there twice")
         found[key] = value.strip()
     return found
+
+
+def _lines(pairs: dict[str, str]) -> str:
+    told = (
+        f"{key}={value}" if value or key not in ("tree", "average_output") else key
+        for key, value in pairs.items()
+        if key not in _SAYS_NOTHING
+    )
+    return "".join(f"{line}\n" for line in told)
 
 
 def _text(pairs: dict[str, str], key: str) -> str:
@@ -278,24 +356,25 @@ def _text(pairs: dict[str, str], key: str) -> str:
 
 
 def _count(pairs: dict[str, str], key: str, least: int, most: int) -> int:
-    count = int(_text(pairs, key))
+    (count,) = _integers(pairs, key, 1).tolist()
     if not least <= count <= most:
         raise DamagedError(f"{key} is {count}")
-    return count
+    return int(count)
 
 
 def _integers(pairs: dict[str, str], key: str, length: int | None = None) -> NDArray[np.int64]:
-    return _list(pairs, key, int, np.int64, length)
+    return np.array([int(part) for part in _parts(pairs, key, _WHOLE, length)], np.int64)
 
 
 def _numbers(pairs: dict[str, str], key: str, length: int | None = None) -> NDArray[np.float64]:
-    return _list(pairs, key, float, np.float64, length)
+    return np.array([float(part) for part in _parts(pairs, key, _NUMBER, length)], np.float64)
 
 
-def _list(
-    pairs: dict[str, str], key: str, parse: Callable[[str], float], dtype: type[Any], length: int | None
-) -> NDArray[Any]:
-    found = np.array([parse(part) for part in _text(pairs, key).split()], dtype)
-    if length is not None and len(found) != length:
-        raise DamagedError(f"{key} has {len(found)} numbers, not {length}")
-    return found
+def _parts(pairs: dict[str, str], key: str, pattern: re.Pattern[str], length: int | None) -> list[str]:
+    """The numbers of a line as texts that mean the same to us and to the library."""
+    parts = _text(pairs, key).split()
+    if length is not None and len(parts) != length:
+        raise DamagedError(f"{key} has {len(parts)} numbers, not {length}")
+    if not all(pattern.fullmatch(part) for part in parts):
+        raise DamagedError(f"{key} holds something else than numbers")
+    return parts

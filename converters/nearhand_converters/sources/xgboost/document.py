@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,7 @@ MOST_COLUMNS = 100_000
 _NEWEST_FORMAT = 3
 _CATEGORY_END = 1 << 24
 """XGBoost's categories are whole numbers that a float32 holds."""
+_TYPES = frozenset(("float", "int", "i", "q", "c"))
 
 _Kind = TypeVar("_Kind")
 
@@ -154,6 +156,9 @@ def _document(whole: Any) -> Document:
         raise UnsupportedModelError("has no trees", code="no-trees", remedy="train at least one round")
     if trees and len(trees) * trees[0].values.shape[1] < groups:
         raise DamagedError(f"{len(trees)} trees do not make {groups} scores")
+    types = _texts(learner, "feature_types", columns)
+    if not set(types) <= _TYPES:
+        raise DamagedError(f"feature_types are {sorted(set(types))}")
     return Document(
         objective=_item(_item(learner, "objective", dict), "name", str),
         booster=name,
@@ -162,7 +167,7 @@ def _document(whole: Any) -> Document:
         classes=classes,
         base_score=_base_score(_item(parameters, "base_score", str), groups),
         names=_texts(learner, "feature_names", columns),
-        types=_texts(learner, "feature_types", columns),
+        types=types,
         attributes=_item(learner, "attributes", dict) if "attributes" in learner else {},
         categories=_categories(ensemble.get("cats"), columns) if ensemble else ((),) * columns,
         trees=trees,
@@ -175,8 +180,8 @@ def _document(whole: Any) -> Document:
 
 def _base_score(text: str, groups: int) -> NDArray[np.float32]:
     """One number for all scores, or since XGBoost 3.1 a list with one for each."""
-    listed = json.loads(text) if text.startswith("[") else [float(text)]
-    found = _array({"base_score": listed}, "base_score", np.float32)
+    told = json.loads(text)
+    found = _array({"base_score": told if isinstance(told, list) else [told]}, "base_score", np.float32)
     if found.shape not in ((1,), (groups,)) or not np.isfinite(found).all():
         raise DamagedError(f"base_score {text[:40]!r} does not fit {groups} scores")
     return np.broadcast_to(found, groups)
@@ -228,6 +233,7 @@ def _tree(tree: Any, columns: int) -> Tree:
             raise DamagedError("a child is not there")
     if (np.bincount(np.concatenate([[0], left[split], right[split]]), minlength=count) > 1).any():
         raise DamagedError("a node is reached twice")
+    _check_what_only_the_library_reads(tree, left, right, split)
     if ((feature < 0) | (feature >= columns))[split].any():
         raise DamagedError("a split asks about a column that is not there")
     members = _members(tree, split)
@@ -240,6 +246,21 @@ def _tree(tree: Any, columns: int) -> Tree:
     if not np.isfinite(values[~split]).all():
         raise DamagedError("a leaf is not finite")
     return Tree(left, right, feature, threshold, _array(tree, "default_left", np.int64, count) != 0, values, members)
+
+
+def _check_what_only_the_library_reads(
+    tree: dict[str, Any], left: NDArray[np.int64], right: NDArray[np.int64], split: NDArray[np.bool_]
+) -> None:
+    """XGBoost follows these without looking: a wrong one ends the process."""
+    count = len(split)
+    parents = _array(tree, "parents", np.int64, count)
+    nodes = np.flatnonzero(split)
+    if (parents[left[split]] != nodes).any() or (parents[right[split]] != nodes).any():
+        raise DamagedError("parents does not fit the children")
+    if ((parents[1:] < 0) | (parents[1:] >= count)).any():
+        raise DamagedError("a parent is not there")
+    for key in ("loss_changes", "sum_hessian"):
+        _array(tree, key, np.float32, count)
 
 
 def _vectors(tree: dict[str, Any], right: NDArray[np.int64], split: NDArray[np.bool_], width: int) -> NDArray[Any]:
@@ -303,6 +324,13 @@ def _encoding(encoding: Any) -> tuple[str, ...]:
     if offsets != sorted(offsets) or (offsets and (offsets[0] < 0 or offsets[-1] > len(data))):
         raise DamagedError("offsets do not fit the categories")
     text = data.astype(np.int8).tobytes()
+    if not text.isascii():
+        # XGBoost 3.2 counts a data frame's letters where it should count their bytes, and cuts the rest off.
+        raise UnsupportedModelError(
+            "has categories whose names are not ASCII, which XGBoost does not keep whole",
+            code="category-names",
+            remedy="name the categories in ASCII letters before training",
+        )
     return tuple(text[start:end].decode() for start, end in pairwise(offsets))
 
 
@@ -315,9 +343,10 @@ def _item(table: Any, key: str, kind: type[_Kind]) -> _Kind:
 
 def _count(table: dict[str, Any], key: str, least: int, most: int) -> int:
     """A whole number, which XGBoost writes as text."""
-    count = int(_item(table, key, str))
+    text = _item(table, key, str)
+    count = int(text) if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else -1
     if not least <= count <= most:
-        raise DamagedError(f"{key} is {count}")
+        raise DamagedError(f"{key} is {text[:40]!r}")
     return count
 
 
@@ -326,7 +355,7 @@ def _array(table: dict[str, Any], key: str, dtype: type[Any], length: int | None
     if not isinstance(table.get(key), (list, np.ndarray)):
         raise DamagedError(f"there is no {key}")
     found = np.asarray(table[key])
-    if found.ndim != 1 or (len(found) and found.dtype.kind not in ("biuf" if dtype is np.float32 else "biu")):
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in ("iuf" if dtype is np.float32 else "biu")):
         raise DamagedError(f"{key} are no numbers")
     if length is not None and len(found) != length:
         raise DamagedError(f"{key} has {len(found)} numbers, not {length}")
