@@ -167,10 +167,7 @@ def recommend_command(
 def predict_command(bundle: Path, rows: Path, model: str | None, runtime: RuntimeName | None, as_json: bool) -> None:
     """Answer the rows of a file with a ranker or a predictor of BUNDLE, through the same SDK that a phone runs."""
     with reporting_errors(as_json=as_json), tempfile.TemporaryDirectory() as folder:
-        available = installed_runtimes()
-        if runtime is not None:
-            available = {name: make for name, make in available.items() if name == runtime}
-        with Predictor.open(bundle, folder, model=model, runtimes=available) as predictor:
+        with Predictor.open(bundle, folder, model=model, config=Config(runtime=runtime)) as predictor:
             predictions = predictor.predict(_typed(read_sample(rows), predictor.model))
     described = {
         "name": predictor.model.name,
@@ -205,13 +202,12 @@ def _run_golden(bundle: Path, manifest: Manifest) -> dict[str, str]:
             """Of a ranker or a predictor; without a name, of the retrieval."""
             if variant.runtime not in available:
                 return "not run: runtime not installed"
-            config = Config(precision=variant.precision, durability="process")
-            only = {variant.runtime: available[variant.runtime]}
+            config = Config(runtime=variant.runtime, precision=variant.precision, durability="process")
             try:
                 if model is None:
-                    Personalizer.open(slot, folder, config=config, runtimes=only).close()
+                    Personalizer.open(slot, folder, config=config).close()
                 else:
-                    Predictor.open(slot, folder, model=model, config=config, runtimes=only).close()
+                    Predictor.open(slot, folder, model=model, config=config).close()
             except NearhandError as error:
                 return str(error)
             return "passed"

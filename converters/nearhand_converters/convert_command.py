@@ -25,6 +25,7 @@ from nearhand_converters.registry import default_sources, read_model
 from nearhand_converters.sample import read_sample
 from nearhand_converters.show import print_evidence, print_table_model
 from nearhand_converters.sources.factors import read_factors
+from nearhand_converters.sources.model import TabularModel
 from nearhand_converters.tabular import Sample, convert_tabular
 
 
@@ -154,10 +155,16 @@ def _convert_table(
     allow_pickle: bool,
 ) -> Conversion:
     found = read_model(model, default_sources(allow_pickle=allow_pickle))
-    sample = None if rows is None else Sample(rows_from_table(found.model, read_sample(rows)), rows.name)
+    sample = None if rows is None else _sample(found.model, rows)
     return convert_tabular(
         found.model, out, recipe, targets=targets, provenance=found.provenance, sample=sample, progress=progress
     )
+
+
+def _sample(model: TabularModel, path: Path) -> Sample:
+    table = read_sample(path)
+    unread = [name for name in table if name not in {column.name for column in model.columns}]
+    return Sample(rows_from_table(model, table), path.name, tuple(unread))
 
 
 def _settings(model: Path, recipe: Path | None, options: Mapping[str, Any]) -> TableRecipe:

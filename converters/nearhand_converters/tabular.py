@@ -45,10 +45,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of the engineer's own data; ``name`` is for a reader, such as the file's."""
+    """Rows of the engineer's own data.
+
+    Attributes:
+        name: for a reader, such as the file's.
+        unread: the columns of the data that the model does not read.
+    """
 
     rows: Rows
     name: str
+    unread: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -252,6 +258,8 @@ def _rows(model: TabularModel, recipe: TableRecipe, sample: Sample | None, *, do
 
 def _describe_rows(sample: Sample | None, made: int, *, ranks: bool) -> str:
     parts = [] if sample is None else [f"{len(sample.rows):,} rows of {sample.name}"]
+    if sample is not None and sample.unread:
+        parts[0] += f" (not read: its columns {', '.join(sample.unread)})"
     parts.append(f"{made:,} rows made from the model: at and around its thresholds, its categories, missing values")
     return "; ".join(parts) + ("" if ranks else "; numbers rounded to float32")
 

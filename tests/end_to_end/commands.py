@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -56,3 +57,25 @@ def execute(*arguments: object, **environment: str) -> Outcome:
 def listing(folder: Path) -> list[tuple[str, int]]:
     """Every file and folder below a folder, with its size."""
     return sorted((str(path), path.stat().st_size) for path in folder.rglob("*"))
+
+
+def on_a_terminal(*arguments: object) -> tuple[Outcome, bytes]:
+    """As :func:`execute`, but standard error is a pseudo terminal; and what was shown there."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    command = [str(COMMAND), *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not piece:
+                break
+            shown += piece
+        assert process.stdout is not None
+        out = process.stdout.read().decode()
+    os.close(ours)
+    return Outcome(process.returncode, out, ""), shown

@@ -144,7 +144,7 @@ def test_a_runtime_that_computes_wrongly_is_passed_over_and_says_so(bundle: Path
     predictor = Predictor.open(bundle, tmp_path / "data", model="churn", runtimes=runtimes(wrong, right))
     assert predictor.runtime == "tflite"
     (reason,) = predictor.passed_over
-    assert reason.startswith("onnx/fp32: churn onnx/fp32: golden row 0 gives probability 0.251, 0.751, not 0.25, 0.75")
+    assert reason.startswith("onnx/fp32: churn: golden row 0 gives probability 0.251, 0.751, not 0.25, 0.75")
     assert all(session.closed for session in wrong.loaded)
 
 

@@ -198,9 +198,7 @@ def _load(
         with storage_errors(str(passed)):
             if not passed.exists():
                 golden = bundle.table_golden(model)
-                check_table_golden(
-                    session, encoder, golden, place=f"{model.name} {variant.runtime}/{variant.precision}"
-                )
+                check_table_golden(session, encoder, golden, place=model.name)
                 selftests.mkdir(parents=True, exist_ok=True)
                 passed.touch()
         unless_it_passes.pop_all()
