@@ -94,10 +94,17 @@ LOSSES: list[tuple[str, str, NDArray[Any]]] = [
 )
 def test_values_and_classes(loss: str, task: str, target: NDArray[Any]) -> None:
     kind = catboost.CatBoostRegressor if task == "regression" else catboost.CatBoostClassifier
-    model = adopt(kind(**options(loss_function=loss)).fit(DATA.numbers, target))
+    original = kind(**options(loss_function=loss)).fit(DATA.numbers, target)
+    model = adopt(original)
     assert model.task == task
     assert model.source == f"catboost {kind.__name__} {loss.partition(':')[0]}"
     assert_exact(model)
+    found = model.predict(Rows(DATA.numbers, np.empty((200, 0), np.int32)))
+    if task == "regression":
+        np.testing.assert_array_equal(found["value"], original.predict(DATA.numbers).reshape(200, -1))
+    else:
+        np.testing.assert_array_equal(found["probability"], original.predict_proba(DATA.numbers))
+        np.testing.assert_array_equal(found["label"], original.predict(DATA.numbers).reshape(-1))
 
 
 RANKING = (
@@ -331,7 +338,6 @@ def test_categories_without_their_texts_are_refused_with_the_way_to_save_them(tm
         model, _ = trained_on_categories(**more)
         attempts: list[Callable[[], Any]] = [
             lambda model=model: adopt(model),  # type: ignore[misc]
-            lambda model=model: read(saved(model, tmp_path / "model.cbm")),  # type: ignore[misc]
             lambda model=model: read(saved(model, tmp_path / "model.json")),  # type: ignore[misc]
             lambda model=model: read(saved(model, tmp_path / "other.json", other)),  # type: ignore[misc]
         ]
@@ -340,6 +346,12 @@ def test_categories_without_their_texts_are_refused_with_the_way_to_save_them(tm
                 attempt()
             assert caught.value.code == "catboost-category-texts"
             assert "pool=" in caught.value.remedy
+
+
+def test_a_cbm_file_has_no_texts_of_categories(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        read(saved(trained_on_categories()[0], tmp_path / "model.cbm"))
+    assert caught.value.code == "catboost-category-texts"
 
 
 def test_statistics_of_combinations_are_refused_with_the_way_round_them(tmp_path: Path) -> None:
