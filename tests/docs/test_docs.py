@@ -9,7 +9,9 @@ import shlex
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import xgboost
 from click.testing import CliRunner
 
 from model_zoo.__main__ import main as zoo
@@ -67,6 +69,22 @@ def test_the_engineers_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert done.exit_code == 0, f"{line}\n{done.output}"
         ran.append(arguments[0])
     assert ran == ["train", "convert", "verify", "inspect", "recommend", "events", "replay"]
+
+
+def test_the_commands_of_the_conversion_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a model and rows of an engineer's own."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.Generator(np.random.PCG64(0))
+    table = random.standard_normal((200, 2))
+    data = xgboost.DMatrix(table, (table[:, 0] > 0).astype(float), feature_names=["age", "spend"])
+    xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 3).save_model("churn.ubj")
+    Path("customers.csv").write_text("customer,age,spend\na,41,3.5\nb,,0\n", encoding="utf-8")
+    (script,) = blocks(ROOT / "docs" / "CONVERSION.md", "sh")
+    lines = script.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        done = CliRunner().invoke(nearhand, shlex.split(line)[1:])
+        assert done.exit_code == 0, f"{line}\n{done.output}"
 
 
 @pytest.fixture(scope="module")
