@@ -25,6 +25,24 @@ def is_sklearn(estimator: object) -> bool:
     return type(estimator).__module__.split(".")[0] == "sklearn"
 
 
+def parts_of(value: Any) -> Iterator[Any]:
+    """Every object of scikit-learn's own in an estimator, itself first, each once."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, (list, tuple)):
+            waiting.extend(each)
+        elif isinstance(each, dict):
+            waiting.extend(each.values())
+        elif is_sklearn(each) and hasattr(each, "__dict__"):
+            yield each
+            waiting.extend(vars(each).values())
+
+
 def check_fitted(estimator: Any, place: str) -> None:
     """Raises SourceError if ``estimator`` is not fitted."""
     from sklearn.exceptions import NotFittedError

@@ -37,8 +37,8 @@ def _pca(walk: Walk, pca: Any, columns: Columns, place: str) -> list[Column]:
     return _projected(walk, columns, mean, components, place)
 
 
-def _truncated_svd(walk: Walk, svd: Any, columns: Columns, place: str) -> list[Column]:
-    components = finite(svd.components_, "components_", place).T
+def _products(walk: Walk, model: Any, columns: Columns, place: str) -> list[Column]:
+    components = finite(model.components_, "components_", place).T
     return walk.dense(walk.product(columns, components, np.zeros(components.shape[1]), place), components.shape[1])
 
 
@@ -100,10 +100,12 @@ def _polynomial(walk: Walk, polynomial: Any, columns: Columns, place: str) -> li
 
 
 TRANSFORMERS: dict[str, Transform] = {
+    "GaussianRandomProjection": _products,
     "IncrementalPCA": _pca,
     "LinearDiscriminantAnalysis": _discriminant,
     "Normalizer": _normalizer,
     "PCA": _pca,
     "PolynomialFeatures": _polynomial,
-    "TruncatedSVD": _truncated_svd,
+    "SparseRandomProjection": _products,
+    "TruncatedSVD": _products,
 }

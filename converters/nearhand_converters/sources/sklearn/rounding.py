@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nearhand_converters.sources.sklearn.library import parts_of
+
 _HALF_ULP = 2.0**-24
 _COPIES = 8
 _NUMBERS = frozenset(
@@ -14,7 +16,7 @@ _NUMBERS = frozenset(
         *("a_", "b_", "beta_", "center_", "class_log_prior_", "class_prior_", "cluster_centers_", "coef_", "coefs_"),
         *("components_", "constant_", "encodings_", "explained_variance_", "feature_log_prob_", "intercept_"),
         *("intercepts_", "mean_", "min_", "scale_", "scalings_", "statistics_", "target_mean_", "theta_", "var_"),
-        *("xbar_", "y_thresholds_", "X_thresholds_", "_fit_X", "_y"),
+        *("xbar_", "y_thresholds_", "X_thresholds_", "_fit_X", "_y", "_dual_coef_", "_intercept_", "support_vectors_"),
     )
 )
 """Attributes that predictions are calculated from; none that something is only compared with."""
@@ -26,28 +28,11 @@ def rounded_twins(estimator: Any) -> list[Any]:
     found = []
     for _ in range(_COPIES):
         twin = copy.deepcopy(estimator)
-        _move(twin, random, set())
+        for part in parts_of(twin):
+            for name in sorted(_NUMBERS.intersection(vars(part))):
+                setattr(part, name, _moved(getattr(part, name), random))
         found.append(twin)
     return found
-
-
-def _move(value: Any, random: np.random.Generator, seen: set[int]) -> None:
-    """Move the numbers of an estimator and of all estimators in it, in place."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, (list, tuple)):
-        for each in value:
-            _move(each, random, seen)
-    elif isinstance(value, dict):
-        for each in value.values():
-            _move(each, random, seen)
-    elif type(value).__module__.split(".")[0] == "sklearn" and hasattr(value, "__dict__"):
-        for name, each in vars(value).items():
-            if name in _NUMBERS:
-                setattr(value, name, _moved(each, random))
-            else:
-                _move(each, random, seen)
 
 
 def _moved(value: Any, random: np.random.Generator) -> Any:

@@ -20,6 +20,7 @@ from nearhand_converters.sources.sklearn import (
     networks,
     projections,
     scaling,
+    via_skl2onnx,
 )
 from nearhand_converters.sources.sklearn.library import is_sklearn
 from nearhand_converters.sources.sklearn.model import read_model
@@ -44,6 +45,7 @@ class SklearnSource:
                 **encoding.TRANSFORMERS,
                 **projections.TRANSFORMERS,
                 **scaling.TRANSFORMERS,
+                **via_skl2onnx.TRANSFORMERS,
             },
             models={
                 **bayes.MODELS,
@@ -54,6 +56,7 @@ class SklearnSource:
                 **linear.MODELS,
                 **neighbours.MODELS,
                 **networks.MODELS,
+                **via_skl2onnx.MODELS,
             },
             refused=REFUSED,
             other_model=TreeEstimators(others).answer,

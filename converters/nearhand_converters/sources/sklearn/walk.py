@@ -96,8 +96,8 @@ class Registry:
 
     def is_model(self, estimator: Any) -> bool:
         """Whether it predicts, rather than transforms; the estimator is no pipeline."""
-        known = is_sklearn(estimator) and type(estimator).__name__ not in self.models
-        return not (known and type(estimator).__name__ in self.transformers) and hasattr(estimator, "predict")
+        name = type(estimator).__name__ if is_sklearn(estimator) else ""
+        return name in self.models or (name not in self.transformers and hasattr(estimator, "predict"))
 
 
 class Walk:
