@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nearhand.bundle.schema import RuntimeName, TensorSpec
 from nearhand.errors import ModelError
-from nearhand.runtime import installed_runtimes
+from nearhand.runtime import Session, installed_runtimes
 from nearhand.runtime.boundary import check_inputs, runtime_failure
+from nearhand.runtime.tflite import DISTRIBUTIONS
 from nearhand.testing import ALWAYS, FailingRuntime
+from nearhand_converters.graph.builder import GraphBuilder
+from nearhand_converters.targets.artifact import write_artifact
 from tests.tiny import Tiny
 
 RUNTIMES = tuple(installed_runtimes())
@@ -101,6 +108,107 @@ def test_a_failing_run_leaves_nothing_on_the_apps_stderr(
         with pytest.raises(ModelError):
             session.run(files.query(len(files.table) + 1))
     assert capfd.readouterr() == ("", "")
+
+
+# A batch of any size
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def linear(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of a linear function of rows; its name is its runtime's."""
+    g = GraphBuilder("linear")
+    numbers = g.input("numbers", "float32", ["batch", 3])
+    product = g.add("Gemm", numbers, g.constant(WEIGHTS), g.constant(np.array([0.5], np.float32)))
+    g.output(product, "value", "float32", ["batch", 1])
+    path: Path = tmp_path_factory.mktemp("linear") / request.param
+    path.write_bytes(write_artifact(g.model(), request.param).data)
+    return path
+
+
+WEIGHTS = np.array([[2.0], [-1.0], [0.25]], np.float32)
+
+
+def of_linear(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Exact: the rows are small integers."""
+    return numbers @ WEIGHTS + np.float32(0.5)
+
+
+def some_rows(count: int) -> NDArray[np.float32]:
+    return np.random.Generator(np.random.PCG64(count)).integers(-9, 9, (count, 3)).astype(np.float32)
+
+
+def load(path: Path) -> Session:
+    return installed_runtimes()[cast(RuntimeName, path.name)]().load(path)
+
+
+def test_a_session_takes_any_batch_after_any_other(linear: Path) -> None:
+    with closing(load(linear)) as session:
+        assert session.inputs == (TensorSpec("numbers", "float32", (-1, 3)),)
+        assert session.outputs == (TensorSpec("value", "float32", (-1, 1)),)
+        given = [some_rows(count) for count in (1, 1000, 1, 7, 0, 7, 2, 1000)]
+        found = [session.run({"numbers": rows})["value"] for rows in given]
+    # Looked at after all have run: an output belongs to the caller, whatever the session does later.
+    for rows, value in zip(given, found, strict=True):
+        assert value.shape == (len(rows), 1)
+        assert np.array_equal(value, of_linear(rows))
+
+
+def test_threads_with_batches_of_their_own_share_a_session(linear: Path) -> None:
+    def work(count: int) -> bool:
+        rows = some_rows(count)
+        return all(np.array_equal(session.run({"numbers": rows})["value"], of_linear(rows)) for _ in range(50))
+
+    with closing(load(linear)) as session, ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, [1, 2, 3, 500]))
+
+
+def test_only_the_batch_may_differ(linear: Path) -> None:
+    with closing(load(linear)) as session:
+        for shape in ((2, 4), (2,), (2, 3, 1)):
+            with pytest.raises(ModelError, match=r"give float32 \[-1, 3\]"):
+                session.run({"numbers": np.zeros(shape, np.float32)})
+        assert np.array_equal(session.run({"numbers": some_rows(2)})["value"], of_linear(some_rows(2)))
+
+
+def litert(nodes: Callable[[GraphBuilder, str], str], folder: Path) -> Session:
+    """A session of LiteRT for a function of rows of three numbers."""
+    g = GraphBuilder("made")
+    g.output(nodes(g, g.input("numbers", "float32", ["batch", 3])), "value", "float32", ["batch", 3])
+    path = folder / "tflite"
+    path.write_bytes(write_artifact(g.model(), "tflite").data)
+    return load(path)
+
+
+@pytest.mark.skipif("tflite" not in RUNTIMES, reason="no TFLite runtime is installed")
+def test_memory_is_planned_only_when_a_shape_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = next(name for name in DISTRIBUTIONS if find_spec(name) is not None)
+    interpreter = import_module(f"{package}.interpreter").Interpreter
+    plan, plans = interpreter.allocate_tensors, []
+
+    def counted(self: Any) -> None:
+        plans.append(1)
+        plan(self)
+
+    monkeypatch.setattr(interpreter, "allocate_tensors", counted)
+    with closing(litert(lambda g, numbers: g.add("Abs", numbers), tmp_path)) as session:
+        for count, planned in ((1, 1), (1, 1), (5, 2), (5, 2), (1, 3)):
+            assert np.array_equal(session.run({"numbers": some_rows(count)})["value"], np.abs(some_rows(count)))
+            assert len(plans) == planned
+
+
+@pytest.mark.skipif("tflite" not in RUNTIMES, reason="no TFLite runtime is installed")
+def test_a_batch_that_cannot_be_planned_leaves_the_session_usable(tmp_path: Path) -> None:
+    """XNNPACK multiplies no empty matrices of the run."""
+
+    def square(g: GraphBuilder, numbers: str) -> str:
+        return g.add("MatMul", g.add("Gemm", numbers, numbers, transB=1), numbers)
+
+    with closing(litert(square, tmp_path)) as session:
+        for _ in range(2):
+            rows = some_rows(4)
+            np.testing.assert_allclose(session.run({"numbers": rows})["value"], rows @ rows.T @ rows, rtol=1e-6)
+            with pytest.raises(ModelError, match="does not run"):
+                session.run({"numbers": some_rows(0)})
 
 
 # The fakes
