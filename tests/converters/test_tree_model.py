@@ -50,7 +50,7 @@ def outputs_of(given: TabularModel, rows: Rows, way: str) -> dict[str, NDArray[A
         feeds["categories"] = rows.categories
     for name, value in given.build(g, GraphInputs(numbers, categories), lowering).items():
         g.output(
-            value, name, "int32" if name == "label" else "float32", ["batch"] if name == "label" else ["batch", None]
+            value, name, "int32" if name == "label" else "float32", ["batch"] if name == "label" else ["batch", "width"]
         )
     return engine(g.model()).run(feeds)
 

@@ -65,14 +65,16 @@ def _ensemble(
         leaf: for each weight its leaf, as a number of ``layout``.
         target: for each weight the output that it adds to.
     """
-    matrix = column_matrix(g, trees, inputs, lambda column: np.isinf(column.missing))
+    matrix = column_matrix(g, trees, inputs, lambda column: True)
     # Tree after tree, as libraries write them: onnxruntime silently gives wrong leaves for trees that are mingled.
     order = np.argsort(layout.tree, kind="stable")
     node, tree, left = layout.node[order], layout.tree[order], layout.left[order]
     number = np.empty(len(node), np.int64)  # of each node of the layout, in its tree
     number[order] = np.concatenate([np.arange(nodes) for nodes in np.bincount(tree)])
     inner = ~trees.is_leaf[node]
-    to_right = np.array([isinstance(c, Number) and c.missing == np.inf for c in trees.columns] or [False])
+    # NaN goes where what it stands for goes; memberships are never NaN.
+    stand_ins = [column.missing if isinstance(column, Number) else 0.0 for column in trees.columns] or [0.0]
+    missing = np.array(stand_ins).astype(trees.precision)[trees.column[node]]
     by_tree = np.argsort(layout.tree[leaf], kind="stable")
     leaf, target, weight = leaf[by_tree], target[by_tree], weight[by_tree]
     attributes: dict[str, NDArray[Any]] = {
@@ -81,7 +83,7 @@ def _ensemble(
         "nodes_featureids": np.where(inner, matrix.place[trees.column[node]], 0),
         "nodes_truenodeids": np.where(inner, number[left], 0),
         "nodes_falsenodeids": np.where(inner, number[np.where(inner, left + 1, 0)], 0),
-        "nodes_missing_value_tracks_true": inner & ~to_right[trees.column[node]],
+        "nodes_missing_value_tracks_true": inner & ~(missing > trees.threshold[node]),
         "target_treeids": layout.tree[leaf],
         "target_nodeids": number[leaf],
         "target_ids": target,
