@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from nearhand_converters.errors import SourceError
 from nearhand_converters.sources.catboost.source import CatBoostSource
 from nearhand_converters.sources.lightgbm.source import LightGBMSource
 from nearhand_converters.sources.model import Source, TabularModel
+from nearhand_converters.sources.onnx_file import OnnxFileSource
+from nearhand_converters.sources.pickled import PickledSource
 from nearhand_converters.sources.sklearn.source import SklearnSource
 from nearhand_converters.sources.xgboost.source import XGBoostSource
 
@@ -37,7 +39,8 @@ def default_sources(*, allow_pickle: bool = False) -> tuple[Source, ...]:
         allow_pickle: whether files may be read that run code when they are read.
     """
     boosted: tuple[Source, ...] = (XGBoostSource(), LightGBMSource(), CatBoostSource())
-    return (*boosted, SklearnSource(boosted))
+    libraries = (*boosted, SklearnSource(boosted))
+    return (*libraries, PickledSource(libraries, allow_pickle=allow_pickle), OnnxFileSource())
 
 
 def read_model(path: Path, sources: Sequence[Source]) -> FoundModel:
@@ -47,18 +50,17 @@ def read_model(path: Path, sources: Sequence[Source]) -> FoundModel:
         SourceError: there is no such file, no source claims it, or it is damaged.
         UnsupportedModelError: it is a model that we do not convert.
     """
-    remedy = f"give a model file of {', '.join(source.name for source in sources)}, or the .npz of implicit"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SourceError(f"cannot be read ({error.strerror})", place=str(path), remedy=remedy) from error
+        raise SourceError(f"cannot be read ({error.strerror})", place=str(path), remedy=_FILES) from error
     if not data:
-        raise SourceError("is empty", place=path.name, remedy=remedy)
+        raise SourceError("is empty", place=path.name, remedy=_FILES)
     for source in sources:
         if source.claims(path, data[:_HEAD_BYTES]):
             model = source.read(path)
-            return FoundModel(model, {"source_sha256": hashlib.sha256(data).hexdigest(), **_version(source)})
-    raise SourceError("is not a model file that we read", place=path.name, remedy=remedy)
+            return FoundModel(model, {"source_sha256": hashlib.sha256(data).hexdigest(), **_version(model)})
+    raise SourceError("is not a model file that we read", place=path.name, remedy=_FILES)
 
 
 def adopt_model(model: object, sources: Sequence[Source]) -> FoundModel:
@@ -70,15 +72,23 @@ def adopt_model(model: object, sources: Sequence[Source]) -> FoundModel:
     """
     for source in sources:
         if source.adopts(model):
-            return FoundModel(source.adopt(model), _version(source))
+            found = source.adopt(model)
+            return FoundModel(found, _version(found))
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     raise SourceError(
         f"{kind} is not a model that we convert",
-        remedy=f"give a fitted model of {', '.join(source.name for source in sources)}",
+        remedy="give a fitted model or pipeline of scikit-learn, XGBoost, LightGBM or CatBoost",
     )
 
 
-def _version(source: Source) -> dict[str, str]:
-    """The library's version: it has just been used."""
-    module = import_module({"scikit-learn": "sklearn"}.get(source.name, source.name))
-    return {source.name: module.__version__}
+_FILES = (
+    "give a model file of XGBoost (.json, .ubj), LightGBM (.txt) or CatBoost (.cbm, .json), a .skops of scikit-learn, "
+    "an .onnx, or the .npz of implicit"
+)
+
+
+def _version(model: TabularModel) -> dict[str, str]:
+    """The version of the model's library, which has been imported to read it."""
+    library = model.source.split()[0]
+    module = sys.modules.get({"scikit-learn": "sklearn"}.get(library, library))
+    return {library: str(getattr(module, "__version__", "unknown"))}

@@ -24,6 +24,9 @@ _REMEDY = (
     "allow it with --allow-pickle"
 )
 
+_MOST_EXPANSION = 200
+"""How many times its own size a skops file may unpack to; models of numbers do not reach ten."""
+
 _METRICS = ("Euclidean", "Manhattan")
 _SCORES = ("chi2", "f_classif", "f_oneway", "f_regression", "r_regression")
 TRUSTED = frozenset(
@@ -147,6 +150,7 @@ def _read_skops(path: Path) -> Any:
         import skops.io
     except ImportError as error:
         raise _not_installed(path, "skops") from error
+    _loaded(path, lambda: _check_size(path), "a skops file")
     untrusted = sorted(set(_loaded(path, lambda: skops.io.get_untrusted_types(file=path), "a skops file")) - TRUSTED)
     if untrusted:
         raise UnsupportedModelError(
@@ -159,6 +163,18 @@ def _read_skops(path: Path) -> Any:
     for part in parts_of(model):
         _search_anew(part, path)
     return model
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an archive whose entries would fill the memory before anything else is known of them.
+
+    Raises:
+        ValueError: it unpacks to more than any model does.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_EXPANSION * path.stat().st_size:
+        raise ValueError(f"it unpacks to {size:,} bytes")
 
 
 def _search_anew(part: Any, path: Path) -> None:
