@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented
 
 from nearhand_converters.errors import UnsupportedOperatorError
+from nearhand_converters.targets.tflite.kernels import KERNELS
 from nearhand_converters.targets.tflite.lowering import OPERATORS, lower
-from tests.converters.engines import OnnxModel
+from tests.converters.engines import OnnxModel, flatbuffer
 from tests.converters.operator_cases import BATCHES, CASES, Array, Case, graph, i64, numbers, of, one
 from tests.converters.run_models import run_cases
 from tests.environments.fixtures import require
@@ -95,6 +97,52 @@ def test_computes_it_everywhere(environment: str, tmp_path: Path) -> None:
 def test_every_operator_has_a_case() -> None:
     used = {node.op_type for case in CASES for node in case.model.graph.node}
     assert used | {"MatMulInteger"} == OPERATORS.keys()  # that one has its own, with the search
+
+
+def test_every_type_of_every_kernel_has_a_case() -> None:
+    """What the table of kernels allows is run, and nothing else is."""
+    used = {(operator, dtype) for data, _ in lowered() for operator, dtype, _ in kernels_of(data)}
+    allowed = {(operator, dtype) for operator, dtypes in KERNELS.items() for dtype in dtypes}
+    assert used == allowed - {("BATCH_MATMUL", "int8"), ("FULLY_CONNECTED", "int8")}  # of the search
+
+
+def kernels_of(data: bytes) -> Iterator[tuple[str, str, int]]:
+    """The operators of a file, each with the type that it works on and its version."""
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    types = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
+    model = flatbuffer(data)
+    for operator in model.subgraphs[0].operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        name = names[code.builtinCode]
+        worked_on = model.subgraphs[0].tensors[operator.inputs[1 if name == "SELECT_V2" else 0]]
+        yield name, types[worked_on.type], code.version
+
+
+VERSIONS = {
+    ("ARG_MAX", "int8"): 2, ("ARG_MIN", "int8"): 2, ("BATCH_MATMUL", "float32"): 1, ("CAST", "int16"): (1, 3),
+    ("CAST", "int8"): 3, ("CAST", "uint8"): (1, 3), ("CAST", "bool"): (1, 3), ("CAST", "float32"): (1, 3),
+    ("CAST", "int32"): (1, 3), ("CONCATENATION", "int16"): 3, ("CONCATENATION", "int8"): 2, ("EQUAL", "int16"): 4,
+    ("FULLY_CONNECTED", "float32"): (1, 6), ("GATHER", "float32"): (1, 5), ("GATHER", "int32"): (1, 5),
+    ("GATHER", "int8"): (2, 5), ("GATHER", "uint8"): (1, 5), ("GATHER", "int16"): (4, 5), ("GATHER", "bool"): (3, 5),
+    ("GREATER_EQUAL", "int16"): 3, ("LESS", "int16"): 3, ("MAXIMUM", "int16"): 4, ("MAXIMUM", "int8"): 2,
+    ("MINIMUM", "int16"): 4, ("MINIMUM", "int8"): 2, ("REDUCE_MAX", "int8"): 2, ("REDUCE_MIN", "int8"): 2,
+    ("SPLIT_V", "int8"): 2, ("STRIDED_SLICE", "int8"): 2, ("STRIDED_SLICE", "bool"): 3, ("TILE", "int8"): 3,
+    ("TRANSPOSE", "int8"): 2, ("TRANSPOSE", "int16"): 5, ("TRANSPOSE", "bool"): 3,
+}  # fmt: skip
+"""Those of TensorFlow's own rules (tensorflow/lite/tools/versioning/op_version.cc); all others are 1.
+
+Of two, the first is what the type needs and the second what a use needs: another type at the other end of a cast, a
+product without a bias, elements of rows."""
+
+
+def test_versions_are_those_of_tensorflows_rules() -> None:
+    found: dict[tuple[str, str], set[int]] = {}
+    for data, _ in lowered():
+        for operator, dtype, version in kernels_of(data):
+            found.setdefault((operator, dtype), set()).add(version)
+    for key, versions in found.items():
+        wanted = VERSIONS.get(key, 1)
+        assert versions == set(wanted if isinstance(wanted, tuple) else (wanted,)), key
 
 
 def refusals() -> list[tuple[str, Case | onnx.ModelProto, str]]:

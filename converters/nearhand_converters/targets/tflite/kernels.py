@@ -54,7 +54,7 @@ KERNELS: Mapping[str, Mapping[str, int]] = {
     "SUM": _NUMBERS,
     "TANH": {"float32": 1},
     "TILE": {**_NUMBERS, "int8": 3, "uint8": 1, "bool": 1},
-    "TOPK_V2": {**_NUMBERS, "int8": 2, "uint8": 1},
+    "TOPK_V2": _NUMBERS,
     "TRANSPOSE": {**_COPIED, "int16": 5, "bool": 3},
 }
 """Operator → type of what it works on → the version that brought it."""
