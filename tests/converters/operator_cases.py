@@ -214,6 +214,22 @@ def choices() -> list[Case]:
             {"c0": of(dtype, 6)[1, :1]},
         )
         cases.append(Case(f"Where {dtype} with a number", mixed, {"x0": condition, "x1": of(dtype, 6)}))
+    # Kernels of XNNPACK, which take the smallest numbers for zero, before and beside the comparison.
+    x = np.float32(1e-45) * np.array([[-2, -1, 0, 1, 2, 3]] * ROWS, np.float32)
+    x[:, 5] = NAN
+    beside = graph(
+        [
+            helper.make_node("IsNaN", ["x"], ["absent"]),
+            helper.make_node("Where", ["absent", "least", "x"], ["known"]),
+            helper.make_node("Greater", ["known", "thresholds"], ["above"]),
+            helper.make_node("Mul", ["known", "known"], ["square"]),
+            helper.make_node("Cast", ["above"], ["places"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Add", ["places", "square"], ["y"]),
+        ],
+        {"x": x},
+        {"least": f32(-1), "thresholds": x[0, [1, 1, 1, 2, 3, 0]]},
+    )
+    cases.append(Case("Greater among other operators, of the smallest numbers", beside, {"x": x}, tolerance=1e-30))
     return cases
 
 
