@@ -285,8 +285,6 @@ def _thresholds(trees: Trees | None, features: int) -> list[NDArray[np.float64]]
                 found[asked.feature].append(own[np.abs(own) <= _LARGEST])
                 if asked.zero_is_missing:
                     found[asked.feature].append(np.array([-asked.zero, asked.zero]))
-                if asked.sentinel is not None:
-                    found[asked.feature].append(np.array([asked.sentinel]))
                 if asked.sentinel is not None and abs(asked.sentinel) <= _LARGEST:
                     found[asked.feature].append(np.array([asked.sentinel]))
     return [np.unique(np.concatenate(own)) for own in found]
