@@ -146,6 +146,17 @@ def test_splits_deep_in_a_tree_are_reached_and_left_on_both_sides() -> None:
     assert reached.tolist() == np.flatnonzero(trees.is_leaf).tolist()
 
 
+def test_the_one_category_of_a_thousand_that_gets_to_a_split_is_found() -> None:
+    known = tuple(f"c{i}" for i in range(1000))
+    columns = (*NUMBERS, InputColumn("item", "category", known))
+    but_for = [tuple(code for code in range(1002) if code % 3 != rest or code == 777) for rest in range(3)]
+    trees = tree_of(
+        [(0, 0.5), (1, 0.5), (2, 0.5), (3, 0.0)], [*(Membership(0, own) for own in but_for), Number(1, LOW)], "float32"
+    )
+    rows = verification_rows(tree_model(trees, columns), 100)
+    assert np.unique(trees.leaves(rows.numbers, rows.categories)).tolist() == np.flatnonzero(trees.is_leaf).tolist()
+
+
 def test_a_count_that_is_too_small_is_kept_to_and_shared() -> None:
     trees = tree_of([(0, float(i)) for i in range(1000)], [Number(0, LOW)], "float32")
     rows = verification_rows(tree_model(trees), 100)
