@@ -39,6 +39,7 @@ class Row:
         option: what else matters about it, in words.
         refused: target → the code with which it is refused there.
         rows: how many are compared.
+        allow_pickle: whether a file may run code.
         notes: what today's converters make of it.
     """
 
@@ -46,6 +47,7 @@ class Row:
     option: str
     refused: Mapping[str, str]
     rows: int
+    allow_pickle: bool
     notes: str
 
     @property
@@ -84,6 +86,7 @@ def _row(library: str, given: dict[str, Any]) -> Row:
         option=given.get("option", ""),
         refused={**everywhere, **{name: given[name] for name in TARGETS if name in given}},
         rows=given.get("rows", ROWS),
+        allow_pickle=given.get("allow_pickle", False),
         notes=given.get("notes", ""),
     )
 
@@ -102,9 +105,9 @@ def run(row: Row) -> dict[RuntimeName, VariantParity | Refusal]:
             return {target: _alone(trained, row, target, Path(folder)) for target in TARGETS}
 
 
-def read(trained: object) -> TabularModel:
+def read(trained: object, *, allow_pickle: bool = False) -> TabularModel:
     """A model in memory, or a file."""
-    sources = default_sources()
+    sources = default_sources(allow_pickle=allow_pickle)
     found = read_model(trained, sources) if isinstance(trained, Path) else adopt_model(trained, sources)
     return found.model
 
@@ -121,8 +124,9 @@ def _alone(trained: object, row: Row, target: RuntimeName, folder: Path) -> Vari
 def _converted(
     trained: object, row: Row, targets: Sequence[RuntimeName], folder: Path
 ) -> dict[RuntimeName, VariantParity | Refusal]:
-    recipe = TableRecipe(rows=row.rows)
-    conversion = convert_tabular(read(trained), folder / "model.nearhand", recipe, targets=targets, provenance={})
+    model = read(trained, allow_pickle=row.allow_pickle)
+    recipe, out = TableRecipe(rows=row.rows), folder / "model.nearhand"
+    conversion = convert_tabular(model, out, recipe, targets=targets, provenance={})
     (described,) = conversion.manifest.table_models
     assert described.parity.rows_made == row.rows
     return {variant.runtime: variant for variant in described.parity.variants}
