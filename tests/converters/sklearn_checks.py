@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -71,6 +72,13 @@ def check(
         lowering: Lowering = "operator" if engine == "onnx" else "ranks"
         parity = original.verify(runner(graph_of(model, lowering), engine), label=engine)
     return model, parity
+
+
+def fitted(estimator: Any, *data: Any) -> Any:
+    """The estimator, fitted without its opinions on small data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimator.fit(*data)
 
 
 def table(seed: int, columns: int = 5, rows: int = 200) -> NDArray[np.float64]:

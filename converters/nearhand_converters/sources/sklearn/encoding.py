@@ -11,7 +11,7 @@ from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.sources.model import UNKNOWN
 from nearhand_converters.sources.sklearn.columns import CategoryKey, Coded, Column
 from nearhand_converters.sources.sklearn.library import transformed
-from nearhand_converters.sources.sklearn.table import are_numbers, is_missing
+from nearhand_converters.sources.sklearn.table import is_missing
 from nearhand_converters.sources.sklearn.walk import Columns, Transform, Walk
 
 
@@ -54,7 +54,8 @@ def _encoded(
                 f"{walk.table.names[column.key.source]!r}; on the device it gives {stranger:g} in its columns"
             ] = None
     found: list[Column] = []
-    values = transformed(encoder, rows.astype(np.float64) if are_numbers(rows.ravel()) else rows)
+    numbers = all(known.dtype.kind in "iuf" for known in encoder.categories_)
+    values = transformed(encoder, rows.astype(np.float64) if numbers else rows)
     if values.shape[1] != sum(outputs):
         raise UnsupportedModelError(
             f"{type(encoder).__name__} gives {values.shape[1]} columns where {sum(outputs)} were expected",

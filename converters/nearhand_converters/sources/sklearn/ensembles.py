@@ -46,7 +46,7 @@ def _one_versus_rest(walk: Walk, model: Any, columns: Columns, place: str) -> An
 
     if classes > 2 and all(answer.log_odds for answer in answers):
         odds = lazily(lambda: walk.joined([answer.log_odds() for answer in answers if answer.log_odds]))
-        probability = lazily(lambda: sigmoids_normalized(walk, odds()))
+        probability = lazily(lambda: sigmoids_normalized(walk, odds(), np.zeros((1, classes))))
     elif all(answer.probability for answer in answers):
         probability = lazily(lambda: _normalized_or_zero(walk, second()))
         probability = binary(walk, lazily(second)) if classes == 2 else probability

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.links import Link, apply_link, arg_max_label, binary_probability, threshold_label
@@ -96,10 +97,20 @@ def _logistic(walk: Walk, scores: Value, label: Value) -> Answer:
     return Answer(scores, binary(walk, second), label, log_odds=scores)
 
 
-def sigmoids_normalized(walk: Walk, scores: str) -> str:
-    """Sigmoids divided by their sum, as the softmax of their logarithms: they may all be too small for float32."""
+_NO_SIGMOID = -709.782712893384
+"""At and below it, scikit-learn's sigmoid is 0."""
+
+
+def sigmoids_normalized(walk: Walk, scores: str, if_none: NDArray[np.float64]) -> str:
+    """Sigmoids divided by their sum, as the softmax of their logarithms: they may all be too small for float32.
+
+    Args:
+        if_none: [1, classes], where they are all too small for float64 too.
+    """
     minus_logarithms = apply_link(walk.g, walk.g.add("Neg", scores), Link("log1p_exp"))
-    return apply_link(walk.g, walk.g.add("Neg", minus_logarithms), Link("softmax"))
+    shares = apply_link(walk.g, walk.g.add("Neg", minus_logarithms), Link("softmax"))
+    none = walk.g.add("Less", walk.g.add("ReduceMax", scores, axes=[1], keepdims=1), walk.floats(_NO_SIGMOID))
+    return walk.g.add("Where", none, walk.floats(if_none), shares)
 
 
 def _sgd_classifier(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
@@ -109,7 +120,7 @@ def _sgd_classifier(walk: Walk, model: Any, columns: Columns, place: str) -> Ans
     if model.loss == "log_loss" and classes == 2:
         return _logistic(walk, scores, label)
     if model.loss == "log_loss":
-        probability = lazily(lambda: sigmoids_normalized(walk, scores()))
+        probability = lazily(lambda: sigmoids_normalized(walk, scores(), np.full((1, classes), 1 / classes)))
     elif model.loss == "modified_huber":
         probability = _modified_huber(walk, scores, classes)
     else:

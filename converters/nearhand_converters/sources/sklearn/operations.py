@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -112,35 +113,46 @@ def _unary(operator: str) -> Callable[[GraphBuilder, str], str]:
     return lambda g, x: g.add(operator, x)
 
 
-def _logarithm(base: float) -> Callable[[GraphBuilder, str], str]:
-    return lambda g, x: g.add("Mul", g.add("Log", x), _one(g, 1 / np.log(base)))
+def _series(g: GraphBuilder, x: str, coefficients: Sequence[float]) -> str:
+    """c₀ + c₁·x + c₂·x² …"""
+    total = _one(g, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        total = g.add("Add", g.add("Mul", total, x), _one(g, coefficient))
+    return total
 
 
 def _log1p(g: GraphBuilder, x: str) -> str:
-    """x · log(w) / (w − 1), with w the rounded 1 + x: w's rounding is in both, and cancels; where w is 1, it is x."""
-    w = g.add("Add", x, _one(g, 1))
-    excess = g.add("Sub", w, _one(g, 1))
-    none = g.add("Equal", excess, _one(g, 0))
-    quotient = g.add("Div", g.add("Log", w), g.add("Where", none, _one(g, 1), excess))
-    return g.add("Mul", x, g.add("Where", none, _one(g, 1), quotient))
+    """Near 0: 2·artanh(s) with s = x / (2 + x), as a series: runtimes' own logarithms are off by 1e-7 around 1."""
+    return _near_zero(g, x, g.add("Log", g.add("Add", x, _one(g, 1))))
+
+
+def _logarithm(base: float) -> Callable[[GraphBuilder, str], str]:
+    def nodes(g: GraphBuilder, x: str) -> str:
+        natural = _near_zero(g, g.add("Sub", x, _one(g, 1)), g.add("Log", x))
+        return natural if base == np.e else g.add("Mul", natural, _one(g, 1 / np.log(base)))
+
+    return nodes
+
+
+def _near_zero(g: GraphBuilder, x: str, far: str) -> str:
+    """log(1 + x) by its series where |x| < ½, else ``far``."""
+    s = g.add("Div", x, g.add("Add", x, _one(g, 2)))
+    odd = _series(g, g.add("Mul", s, s), [2 / k for k in range(1, 15, 2)])
+    return g.add("Where", g.add("Less", g.add("Abs", x), _one(g, 0.5)), g.add("Mul", s, odd), far)
 
 
 def _expm1(g: GraphBuilder, x: str) -> str:
-    """Near 0: x · (w − 1) / log(w), with w the rounded eˣ; else w − 1."""
-    w = g.add("Exp", x)
-    less = g.add("Sub", w, _one(g, 1))
-    near = g.add("Less", g.add("Abs", x), _one(g, 0.5))
-    none = g.add("Equal", less, _one(g, 0))
-    logarithm = g.add("Log", g.add("Where", g.add("Or", none, g.add("Not", near)), _one(g, 2), w))
-    quotient = g.add("Where", none, _one(g, 1), g.add("Div", less, logarithm))
-    return g.add("Where", near, g.add("Mul", x, quotient), less)
+    """Near 0 by its series, where eˣ − 1 would cancel."""
+    series = g.add("Mul", x, _series(g, x, [1 / math.factorial(k) for k in range(1, 11)]))
+    far = g.add("Sub", g.add("Exp", x), _one(g, 1))
+    return g.add("Where", g.add("Less", g.add("Abs", x), _one(g, 0.5)), series, far)
 
 
 FUNCTIONS: dict[str, Elementary] = {
     "abs": Elementary(0, _unary("Abs")),
     "exp": Elementary(1, _unary("Exp")),
     "expm1": Elementary(1, _expm1),
-    "log": Elementary(1, _unary("Log"), low=0.0),
+    "log": Elementary(1, _logarithm(np.e), low=0.0),
     "log10": Elementary(1, _logarithm(10), low=0.0),
     "log1p": Elementary(1, _log1p, low=-1.0),
     "log2": Elementary(1, _logarithm(2), low=0.0),

@@ -23,7 +23,7 @@ from nearhand_converters.sources.sklearn.columns import (
     Untouched,
     last_below,
 )
-from nearhand_converters.sources.sklearn.library import alone, finite, transformed
+from nearhand_converters.sources.sklearn.library import alone, finite
 from nearhand_converters.sources.sklearn.operations import FUNCTIONS, apply_operations, function_name
 from nearhand_converters.sources.sklearn.table import is_missing
 from nearhand_converters.sources.sklearn.walk import Columns, Transform, Walk
@@ -162,12 +162,15 @@ def _extended(function: Callable[..., Any], low: float) -> Function:
 def _simple_imputer(walk: Walk, imputer: Any, columns: Columns, place: str) -> list[Column]:
     statistics = list(imputer.statistics_)
     found: list[Column] = []
+    seen = list(columns)
     for i, (column, statistic) in enumerate(zip(columns, statistics, strict=True)):
         if is_missing(statistic) and not imputer.keep_empty_features:
             continue  # a column that had no value at all is left out
         found.append(_imputed(walk, imputer, column, i, statistic, len(found), place))
+        if isinstance(found[-1], Text):
+            seen[i] = walk.category(column, (), place)
     if imputer.add_indicator:
-        found += [_indicated(walk, columns[i], imputer.missing_values, place) for i in imputer.indicator_.features_]
+        found += [_indicated(walk, seen[i], imputer.missing_values, place) for i in imputer.indicator_.features_]
     return found
 
 
@@ -176,9 +179,9 @@ def _imputed(walk: Walk, imputer: Any, column: Column, i: int, statistic: Any, o
     if isinstance(column, Text) or (isinstance(column, Untouched) and isinstance(statistic, str)):
         known = [statistic] if isinstance(missing, float) else [statistic, missing]
         text = walk.category(column, known, place)
-        rows = np.full((len(text.values), width), imputer.statistics_, object)
-        rows[:, i] = text.values
-        return Text(text.key, transformed(imputer, rows)[:, output])
+        values = text.values.astype(object)
+        values[[_same(value, missing) for value in values]] = statistic
+        return Text(text.key, values)
     if not isinstance(missing, (int, float)):
         raise UnsupportedModelError(
             f"SimpleImputer takes {missing!r} for missing in a column of numbers",

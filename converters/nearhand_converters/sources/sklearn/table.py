@@ -144,7 +144,7 @@ class Table:
         for place, source in enumerate(self.categories()):
             values = self.category_values(source)
             column = values[rows.categories[:, place]]
-            columns[source] = column.astype(np.float64) if are_numbers(values) else column
+            columns[source] = column.astype(np.float64) if _are_numbers(values) else column
         if self._is_frame:
             import pandas
 
@@ -164,7 +164,7 @@ class Table:
         )
 
 
-def are_numbers(values: NDArray[Any]) -> bool:
+def _are_numbers(values: NDArray[Any]) -> bool:
     """Whether all are numbers, NaN among them; truth values are not."""
     return all(isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) for v in values)
 
