@@ -39,6 +39,11 @@ from nearhand_converters.recipe import TableRecipe
 from nearhand_converters.sources.model import Rows, TabularModel
 from nearhand_converters.targets.artifact import Artifact, write_artifact
 
+LEAF_ROWS = 2_048
+"""How many rows are asked for their leaves where trees are plain operators: the first ones, which stand on thresholds.
+All of them would take as long again as the comparison of the outputs.
+"""
+
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and how much there is."""
 
@@ -130,8 +135,12 @@ def convert_tabular(
             artifacts[target] = write_artifact(_graph(coded.model, outputs, lowering), target)
             running[target] = sessions.enter_context(_session(runtimes[target], artifacts[target]))
             with _leaves(coded.model, lowering, runtimes[target], encoder) as leaves:
-                label = f"{target}/fp32"
-                found = original.verify(partial(_run, running[target], encoder), label=label, leaves=leaves)
+                found = original.verify(
+                    partial(_run, running[target], encoder),
+                    label=f"{target}/fp32",
+                    leaves=leaves,
+                    leaf_rows=None if lowering == "operator" else LEAF_ROWS,
+                )
             compared.append(variant_parity(target, found))
         progress("conversion and comparison", len(targets), len(targets))
 
@@ -244,11 +253,11 @@ def _reason(trees: Trees, names: Sequence[str]) -> str:
 
 
 def _rows(model: TabularModel, recipe: TableRecipe, sample: Sample | None, *, doubles: bool) -> Rows:
-    """The rows to compare: those given, then those made; as float32 numbers, unless the device gives ranks."""
+    """The rows to compare: those made, then those given; as float32 numbers, unless the device gives ranks."""
     rows = verification_rows(model, recipe.rows, doubles=doubles)
     if sample is not None:
         given = sample.rows if doubles else single(sample.rows)
-        rows = Rows(np.concatenate([given.numbers, rows.numbers]), np.concatenate([given.categories, rows.categories]))
+        rows = Rows(np.concatenate([rows.numbers, given.numbers]), np.concatenate([rows.categories, given.categories]))
     if not len(rows):
         raise UnsupportedModelError(
             "no row can be made that the original accepts", code="no-rows", remedy="give rows with --rows"
@@ -323,7 +332,7 @@ def _run(session: Session, encoder: RowEncoder, rows: Rows) -> dict[str, NDArray
     return session.run(encoder.inputs(TableRows(rows.numbers, rows.categories)))
 
 
-def _measure_latency(session: Session, encoder: RowEncoder, rows: Rows, runs: int = 200) -> float:
+def _measure_latency(session: Session, encoder: RowEncoder, rows: Rows, runs: int = 100) -> float:
     """Median time of one row, in microseconds."""
     durations = []
     for i in range(runs):

@@ -125,13 +125,14 @@ class Original:
         assert trees is not None
         return np.concatenate([trees.leaves(part.numbers, part.categories) for part in _chunks(self.rows, BATCH)])
 
-    def verify(self, run: Run, *, label: str, leaves: Leaves | None = None) -> Parity:
+    def verify(self, run: Run, *, label: str, leaves: Leaves | None = None, leaf_rows: int | None = None) -> Parity:
         """Compare one artifact with the original.
 
         Args:
             label: names the artifact in errors and in the result.
             leaves: the artifact's leaves; without it those of the neutral form, which the artifact is written from,
                 are compared with the original's.
+            leaf_rows: for how many of the first rows the artifact is asked for its leaves; by default for all.
 
         Raises:
             ParityError: the artifact breaks the rule; names the output, the row and both results.
@@ -142,7 +143,7 @@ class Original:
             for part, chosen in zip(_chunks(self.rows, BATCH), _chunks(every, BATCH), strict=True)
         ]
         whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
-        compared = self._compare_leaves(label, leaves)
+        compared = self._compare_leaves(label, leaves, leaf_rows)
         outputs = tuple(
             self._compare_numbers(label, name, expected, whole[name], every)
             for name, expected in self.outputs.items()
@@ -166,14 +167,15 @@ class Original:
             )
         return dict(outputs)
 
-    def _compare_leaves(self, label: str, leaves: Leaves | None) -> int:
+    def _compare_leaves(self, label: str, leaves: Leaves | None, most: int | None) -> int:
         expected = self.leaves
         if expected is None:
             return 0
         if leaves is None:
             found: NDArray[np.integer] = self._neutral_leaves
         else:
-            found = np.concatenate([leaves(part) for part in _chunks(self.rows, BATCH)])
+            expected = expected[:most]
+            found = np.concatenate([leaves(part) for part in _chunks(self.rows[:most], BATCH)])
         if found.shape != expected.shape:
             raise ParityError(
                 f"leaves are {list(found.shape)}, the original's {list(expected.shape)}",

@@ -94,8 +94,8 @@ class VariantParity:
     Attributes:
         labels_equal: rows for which both give the same label; labels_tied: rows for which they give different ones,
             and the original's two best are as good as equal. Any other label would have stopped the conversion.
-        leaves_equal: rows times trees, each of which reaches the same leaf in both: all of them, or the conversion
-            would have stopped. 0 for a model without trees.
+        leaves_equal: rows times trees for which the leaf was compared: all rows, or the first 2,048, which stand on the
+            thresholds. Another leaf would have stopped the conversion. 0 for a model without trees.
     """
 
     runtime: RuntimeName
