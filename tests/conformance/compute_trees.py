@@ -27,7 +27,7 @@ def main() -> None:
             for name, values in session.run(rows).items():
                 found[f"{path.name}/{name}"] = values
             session.close()
-    np.savez(output, allow_pickle=False, **found)
+    np.savez(output, **found)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
