@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from nearhand_converters.graph.builder import GraphBuilder
 from nearhand_converters.graph.inputs import GraphInputs, Lowering
@@ -65,18 +66,19 @@ def check(
     count: int = ROWS,
 ) -> tuple[TabularModel, Parity]:
     """Hold a fitted estimator's artifacts to the rule; gives the model, and what the last engine measured."""
-    model = adopted(estimator, others)
-    original = Original(model, verification_rows(model, count) if rows is None else rows)
-    assert len(original.rows) > count // 2
-    for engine in engines:
-        lowering: Lowering = "operator" if engine == "onnx" else "ranks"
-        parity = original.verify(runner(graph_of(model, lowering), engine), label=engine)
+    with threadpool_limits(1):
+        model = adopted(estimator, others)
+        original = Original(model, verification_rows(model, count) if rows is None else rows)
+        assert len(original.rows) > count // 2
+        for engine in engines:
+            lowering: Lowering = "operator" if engine == "onnx" else "ranks"
+            parity = original.verify(runner(graph_of(model, lowering), engine), label=engine)
     return model, parity
 
 
 def fitted(estimator: Any, *data: Any) -> Any:
     """The estimator, fitted without its opinions on small data."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         return estimator.fit(*data)
 

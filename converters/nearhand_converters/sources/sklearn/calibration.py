@@ -33,9 +33,21 @@ def mean_of(walk: Walk, values: list[str], weights: Any) -> str:
     return total
 
 
+def check_decision(estimator: Any, answer: Answer, place: str) -> None:
+    """Raises if scikit-learn would ask for a decision function that we do not have."""
+    if answer.scores is None and hasattr(estimator, "decision_function"):
+        raise UnsupportedModelError(
+            f"needs the decision function of {class_name(estimator)}",
+            code="unsupported-estimator",
+            place=place,
+            remedy="use a linear model, GradientBoostingClassifier or a forest",
+        )
+
+
 def _member(walk: Walk, member: Any, columns: Columns, place: str, classes: int) -> str:
     """One calibrated classifier's probability, [batch, classes]."""
     answer = walk.answer(member.estimator, columns, place)
+    check_decision(member.estimator, answer, place)
     response = answer.scores or answer.probability
     if response is None:
         raise UnsupportedModelError(

@@ -15,6 +15,8 @@ from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Tra
 
 def steps_of(estimator: Any) -> list[Any]:
     """The steps of a pipeline, and of the pipelines in it, that do something; else the estimator itself."""
+    if class_name(estimator) == "FrozenEstimator":
+        return steps_of(estimator.estimator)
     if class_name(estimator) != "Pipeline":
         return [estimator]
     some = [step for _, step in estimator.steps if step is not None and step != "passthrough"]

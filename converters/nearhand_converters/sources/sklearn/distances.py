@@ -28,14 +28,8 @@ def distances(walk: Walk, columns: Columns, points: NDArray[np.float64], metric:
     Raises:
         UnsupportedModelError: there are too many points.
     """
-    count, width = points.shape
-    if points.size > MOST_NUMBERS or width > MOST_COLUMNS:
-        raise UnsupportedModelError(
-            f"stores {count} points of {width} columns, more than {MOST_NUMBERS} numbers or {MOST_COLUMNS} columns",
-            code="too-many-points",
-            place=place,
-            remedy="keep fewer points (a sample, or KMeans centres), or project them with PCA first",
-        )
+    check_points(points, place)
+    width = points.shape[1]
     note_range(walk, columns, points)
     around, rest = shifted(walk, columns, points.mean(axis=0), place)
     x = walk.matrix(around, place)
@@ -49,6 +43,18 @@ def distances(walk: Walk, columns: Columns, points: NDArray[np.float64], metric:
         part = _measure(walk, difference, metric)
         total = walk.g.add("Add", total, part) if total else part
     return total
+
+
+def check_points(points: NDArray[np.float64], place: str) -> None:
+    """Raises UnsupportedModelError if a device should not store so many."""
+    count, width = points.shape
+    if points.size > MOST_NUMBERS or width > MOST_COLUMNS:
+        raise UnsupportedModelError(
+            f"stores {count} points of {width} columns, more than {MOST_NUMBERS} numbers or {MOST_COLUMNS} columns",
+            code="too-many-points",
+            place=place,
+            remedy="keep fewer points (a sample, or KMeans centres), or project them with PCA first",
+        )
 
 
 def note_range(walk: Walk, columns: Columns, points: NDArray[np.float64]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.links import arg_max_label, threshold_label
-from nearhand_converters.sources.sklearn.calibration import mean_of
+from nearhand_converters.sources.sklearn.calibration import check_decision, mean_of
 from nearhand_converters.sources.sklearn.columns import Column, Operation, Step
 from nearhand_converters.sources.sklearn.library import class_name, finite
 from nearhand_converters.sources.sklearn.linear import binary, check_classes, sigmoids_normalized
@@ -37,6 +38,8 @@ def _one_versus_rest(walk: Walk, model: Any, columns: Columns, place: str) -> An
     classes = check_classes(model, place)
     own = [f"{place}.estimators_[{i}]" for i in range(len(model.estimators_))]
     answers = [walk.answer(each, columns, at) for each, at in zip(model.estimators_, own, strict=True)]
+    for each, answer, at in zip(model.estimators_, answers, own, strict=True):
+        check_decision(each, answer, at)
     scores = probability = None
     if all(answer.scores for answer in answers):
         scores = lazily(lambda: walk.joined([answer.scores() for answer in answers if answer.scores]))
@@ -127,7 +130,8 @@ def _stacking(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
         found += columns
     if hasattr(model, "classes_"):
         check_classes(model, place)
-    return walk.answer(model.final_estimator_, found, f"{place}.final_estimator_")
+    # What reaches the last model is nothing that the pipeline's own steps have made.
+    return replace(walk.answer(model.final_estimator_, found, f"{place}.final_estimator_"), tree=None, tied=None)
 
 
 def _transformed_target(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:

@@ -17,7 +17,7 @@ from nearhand_converters.graph.trees.form import Trees
 from nearhand_converters.sources.model import InputColumn, Outputs, Rows, Task
 from nearhand_converters.sources.sklearn.compose import steps_of
 from nearhand_converters.sources.sklearn.library import class_name, quiet
-from nearhand_converters.sources.sklearn.rounding import rounded_twins
+from nearhand_converters.sources.sklearn.rounding import LIKELY, rounded_twins
 from nearhand_converters.sources.sklearn.table import Table
 from nearhand_converters.sources.sklearn.trees import Folded
 from nearhand_converters.sources.sklearn.walk import Answer, Registry, Walk
@@ -83,7 +83,7 @@ class SklearnModel:
         return self.original.decided(rows)
 
     def float32_error(self, rows: Rows) -> Mapping[str, NDArray[np.float64]]:
-        """What the original loses where its fitted numbers are rounded to float32: output → [rows, values]."""
+        """What the original itself loses in float32, beside what its inputs lose: output → [rows, values]."""
         return self.original.float32_error(rows)
 
 
@@ -132,14 +132,14 @@ class Original:
         if not self._twins:
             self._twins.extend(rounded_twins(self.estimator))
         exact = self.answer(rows)
-        found = {name: np.zeros(values.shape) for name, values in exact.items() if name != "label"}
+        squares = {name: np.zeros(values.shape) for name, values in exact.items() if name != "label"}
         for twin in self._twins:
             other = self._answer(twin, rows)
-            for name, most in found.items():
+            for name, total in squares.items():
                 with np.errstate(invalid="ignore"):
-                    change = np.abs(_float64(other[name]) - _float64(exact[name]))
-                np.fmax(most, change, out=most)
-        return found
+                    change = _float64(other[name]) - _float64(exact[name])
+                total += np.where(np.isfinite(change), change, 0.0) ** 2
+        return {name: LIKELY * np.sqrt(total / len(self._twins)) for name, total in squares.items()}
 
     def _answer(self, estimator: Any, rows: Rows) -> Outputs:
         table = self.table.original(rows)

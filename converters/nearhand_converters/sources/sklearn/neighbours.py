@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand_converters.errors import UnsupportedModelError
-from nearhand_converters.sources.sklearn.distances import distances, exact_distances, metric_of
+from nearhand_converters.sources.sklearn.distances import check_points, distances, exact_distances, metric_of
 from nearhand_converters.sources.sklearn.library import finite
 from nearhand_converters.sources.sklearn.linear import check_classes
 from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Value, Walk, lazily
@@ -36,6 +36,7 @@ def _mean_of_neighbours(walk: Walk, model: Any, columns: Columns, targets: NDArr
             "was trained on a sparse matrix", code="sparse-neighbours", place=place, remedy="train on a dense one"
         )
     points, metric = finite(model._fit_X, "the training rows", place), metric_of(model, place)
+    check_points(points, place)
     count, g = int(model.n_neighbors), walk.g
 
     def mean() -> str:

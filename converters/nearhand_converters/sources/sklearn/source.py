@@ -20,6 +20,7 @@ from nearhand_converters.sources.sklearn import (
     networks,
     projections,
     scaling,
+    support_vectors,
     via_skl2onnx,
 )
 from nearhand_converters.sources.sklearn.library import is_sklearn
@@ -56,6 +57,7 @@ class SklearnSource:
                 **linear.MODELS,
                 **neighbours.MODELS,
                 **networks.MODELS,
+                **support_vectors.MODELS,
                 **via_skl2onnx.MODELS,
             },
             refused=REFUSED,

@@ -23,7 +23,7 @@ from nearhand_converters.graph.trees import form
 from nearhand_converters.graph.trees.lower import tree_scores
 from nearhand_converters.sources.model import InputColumn, Rows, Source, TabularModel
 from nearhand_converters.sources.sklearn.columns import BinKey, CategoryKey, Coded, Number, Numeric, last_below
-from nearhand_converters.sources.sklearn.walk import Answer, Columns, Walk, lazily
+from nearhand_converters.sources.sklearn.walk import Answer, Columns, Value, Walk, lazily
 from nearhand_converters.sources.sklearn_trees import sklearn_tree_model
 from nearhand_converters.sources.sklearn_trees.histogram import category_columns
 from nearhand_converters.sources.tree_model import TreeModel
@@ -169,8 +169,16 @@ def _answer(walk: Walk, estimator: Any, folded: Folded, place: str) -> Answer:
         probability = lazily(lambda: binary_probability(g, linked()))
     if not model.gives_probability:
         return Answer(scores=linked, label=label, tree=folded)
-    scores = raw if type(estimator).__name__ in _SCORES_ARE_DECISIONS else None
-    return Answer(scores, probability, label, tree=folded)
+    return Answer(_decision(walk, estimator, raw), probability, label, tree=folded)
+
+
+def _decision(walk: Walk, estimator: Any, raw: Value) -> Value | None:
+    """What scikit-learn's classes with a decision function make of the trees' sums."""
+    name = type(estimator).__name__
+    if name == "AdaBoostClassifier":
+        factor = max(len(estimator.classes_) - 1, 1)
+        return lazily(lambda: walk.g.add("Mul", raw(), walk.floats(factor)))
+    return raw if name in ("GradientBoostingClassifier", "HistGradientBoostingClassifier") else None
 
 
 def _nothing_yet(model: TreeModel) -> Answer:
@@ -180,9 +188,6 @@ def _nothing_yet(model: TreeModel) -> Answer:
     if not model.gives_probability:
         return Answer(scores=str, label=str)
     return Answer(scores=str, probability=str, label=str)
-
-
-_SCORES_ARE_DECISIONS = ("GradientBoostingClassifier", "HistGradientBoostingClassifier")
 
 
 @dataclass(frozen=True)

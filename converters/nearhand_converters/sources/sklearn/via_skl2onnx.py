@@ -12,7 +12,6 @@ from nearhand_converters.errors import SourceError, UnsupportedModelError
 from nearhand_converters.graph.builder import ML_DOMAIN, ML_OPSET, OPSET
 from nearhand_converters.graph.inline import inline
 from nearhand_converters.sources.sklearn.columns import Column
-from nearhand_converters.sources.sklearn.distances import note_range
 from nearhand_converters.sources.sklearn.library import class_name
 from nearhand_converters.sources.sklearn.linear import check_classes
 from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Transform, Walk, lazily
@@ -58,12 +57,6 @@ def _regressor(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
     return Answer(value=lazily(lambda: _converted(walk, model, columns, "variable", place)))
 
 
-def _support_vectors(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
-    if not hasattr(model.support_vectors_, "toarray"):
-        note_range(walk, columns, model.support_vectors_)
-    return _regressor(walk, model, columns, place)
-
-
 def _power(walk: Walk, model: Any, columns: Columns, place: str) -> list[Column]:
     if model.method == "box-cox":
         for column in columns:
@@ -73,9 +66,7 @@ def _power(walk: Walk, model: Any, columns: Columns, place: str) -> list[Column]
 
 
 MODELS: dict[str, Model] = {
-    "NuSVR": _support_vectors,
     "PLSRegression": _regressor,
     "QuadraticDiscriminantAnalysis": _classifier,
-    "SVR": _support_vectors,
 }
 TRANSFORMERS: dict[str, Transform] = {"PowerTransformer": _power}

@@ -1,0 +1,68 @@
+"""Support vector machines: a kernel of the row with each support vector, and a weighted sum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nearhand_converters.errors import UnsupportedModelError
+from nearhand_converters.sources.sklearn.distances import check_points, distances, note_range
+from nearhand_converters.sources.sklearn.library import class_name, finite
+from nearhand_converters.sources.sklearn.linear import check_classes, label_of_scores
+from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Value, Walk, lazily
+
+
+def _sums(walk: Walk, model: Any, columns: Columns, place: str) -> Value:
+    """The decision function of two classes, or the value of a regression, [batch, 1]."""
+    if not isinstance(model.kernel, str) or model.kernel not in ("linear", "poly", "rbf", "sigmoid"):
+        raise UnsupportedModelError(
+            f"{class_name(model)} has the kernel {model.kernel!r}",
+            code="custom-function",
+            place=place,
+            remedy="use the kernel 'linear', 'poly', 'rbf' or 'sigmoid'",
+        )
+    if hasattr(model.support_vectors_, "toarray"):
+        raise UnsupportedModelError(
+            "was trained on a sparse matrix", code="sparse-neighbours", place=place, remedy="train on a dense one"
+        )
+    points = finite(model.support_vectors_, "support_vectors_", place)
+    weights = finite(model.dual_coef_, "dual_coef_", place).T
+    bias = finite(model.intercept_, "intercept_", place)
+    check_points(points, place)
+    note_range(walk, columns, points)
+    gamma, shift = float(model._gamma), float(model.coef0)
+
+    def sums() -> str:
+        g = walk.g
+        if model.kernel == "linear":
+            return walk.product(columns, points.T @ weights, bias, place)
+        if model.kernel == "rbf":
+            squares = distances(walk, columns, points, "euclidean", place)
+            kernel = g.add("Exp", g.add("Mul", squares, walk.floats(-gamma)))
+        else:
+            inner = walk.product(columns, points.T * gamma, shift + 0 * points[:, 0], place)
+            kernel = g.add("Tanh", inner) if model.kernel == "sigmoid" else inner
+            if model.kernel == "poly":
+                for _ in range(model.degree - 1):
+                    kernel = g.add("Mul", kernel, inner)
+        return g.add("Gemm", kernel, walk.floats(weights), walk.floats(bias))
+
+    return lazily(sums)
+
+
+def _regressor(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
+    return Answer(value=_sums(walk, model, columns, place))
+
+
+def _classifier(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
+    if check_classes(model, place) > 2:
+        raise UnsupportedModelError(
+            f"{class_name(model)} lets each pair of its {len(model.classes_)} classes vote",
+            code="one-versus-one",
+            place=place,
+            remedy=f"train OneVsRestClassifier({class_name(model)}())",
+        )
+    scores = _sums(walk, model, columns, place)
+    return Answer(scores=scores, label=label_of_scores(walk, scores, 2))
+
+
+MODELS: dict[str, Model] = {"NuSVC": _classifier, "NuSVR": _regressor, "SVC": _classifier, "SVR": _regressor}
