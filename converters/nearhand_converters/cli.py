@@ -166,9 +166,12 @@ def recommend_command(
 @json_option
 def predict_command(bundle: Path, rows: Path, model: str | None, runtime: RuntimeName | None, as_json: bool) -> None:
     """Answer the rows of a file with a ranker or a predictor of BUNDLE, through the same SDK that a phone runs."""
-    with reporting_errors(as_json=as_json), tempfile.TemporaryDirectory() as folder:
-        with Predictor.open(bundle, folder, model=model, config=Config(runtime=runtime)) as predictor:
-            predictions = predictor.predict(_typed(read_sample(rows), predictor.model))
+    with (
+        reporting_errors(as_json=as_json),
+        tempfile.TemporaryDirectory() as folder,
+        Predictor.open(bundle, folder, model=model, config=Config(runtime=runtime)) as predictor,
+    ):
+        predictions = predictor.predict(_typed(read_sample(rows), predictor.model))
     described = {
         "name": predictor.model.name,
         "role": predictor.model.role,

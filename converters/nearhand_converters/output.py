@@ -12,9 +12,10 @@ from nearhand.bundle import write_archive
 from nearhand.bundle.document import serialize
 from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.manifest import Manifest
-from nearhand.bundle.schema import MANIFEST_PATH, FileReference, RuntimeName
+from nearhand.bundle.schema import MANIFEST_PATH, FileReference, Precision, RuntimeName, Variant
 from nearhand.errors import RuntimeUnavailableError, StorageError
 from nearhand.runtime import Runtime, installed_runtimes
+from nearhand_converters.targets.target import Artifact
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,24 @@ def add_file(files: dict[str, bytes], path: str, data: bytes) -> FileReference:
     """Put a file into a bundle, and refer to it."""
     files[path] = data
     return FileReference(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def variant_of(
+    artifact: Artifact, model: str, runtime: RuntimeName, precision: Precision, files: dict[str, bytes]
+) -> Variant:
+    """An artifact as a variant of a model, its files put into the bundle."""
+    path = f"models/{model}-{precision}.{runtime}"
+    config = artifact.build_config
+    return Variant(
+        runtime=runtime,
+        precision=precision,
+        file=add_file(files, path, artifact.data),
+        versions=artifact.versions,
+        operators=artifact.operators,
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
+        build_config=None if config is None else add_file(files, f"{path}.config", config),
+    )
 
 
 def write_conversion(

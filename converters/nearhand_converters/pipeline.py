@@ -31,7 +31,6 @@ from nearhand.bundle.schema import (
     Precision,
     Role,
     RuntimeName,
-    Variant,
     VariantEvidence,
 )
 from nearhand.features import ItemTable, Program, compile_program
@@ -41,7 +40,7 @@ from nearhand_converters.data import Catalogue, Dataset, Split, positives, tempo
 from nearhand_converters.errors import DataError
 from nearhand_converters.graph.fold_in import FoldIn, fold_in_exact, fold_in_graph, fold_in_steps, whiten
 from nearhand_converters.graph.index import index_graph
-from nearhand_converters.output import Conversion, add_file, check_out, load_runtimes, write_conversion
+from nearhand_converters.output import Conversion, add_file, check_out, load_runtimes, variant_of, write_conversion
 from nearhand_converters.parity.evidence import Evaluation, Progress, check_budget
 from nearhand_converters.parity.holdout import HeldOutUser, held_out_users
 from nearhand_converters.parity.source import SourceModel, top_rows
@@ -253,21 +252,11 @@ def _golden_case(
 
 
 def _model(role: Role, built: Mapping[VariantKey, BuiltVariant], files: dict[str, bytes]) -> Model:
-    variants = []
-    for (runtime, precision), variant in built.items():
-        artifact = variant.artifacts[role]
-        variants.append(
-            Variant(
-                runtime=runtime,
-                precision=precision,
-                file=add_file(files, f"models/{role}-{precision}.{runtime}", artifact.data),
-                versions=artifact.versions,
-                operators=artifact.operators,
-                inputs=artifact.inputs,
-                outputs=artifact.outputs,
-            )
-        )
-    return Model(role, "fold_in" if role == "encoder" else "inner_product", tuple(variants))
+    variants = tuple(
+        variant_of(variant.artifacts[role], role, runtime, precision, files)
+        for (runtime, precision), variant in built.items()
+    )
+    return Model(role, "fold_in" if role == "encoder" else "inner_product", variants)
 
 
 def _features(program: Program | None, files: dict[str, bytes]) -> FeaturesReference | None:

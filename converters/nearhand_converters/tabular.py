@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from nearhand import __version__
 from nearhand.bundle.document import serialize
 from nearhand.bundle.manifest import Manifest
-from nearhand.bundle.schema import FORMAT_VERSION, GoldenReference, RuntimeName, Variant
+from nearhand.bundle.schema import FORMAT_VERSION, GoldenReference, RuntimeName
 from nearhand.bundle.tables import Column, Parity, Ranks, TableModel, VocabulariesReference
 from nearhand.ranking import RowEncoder, TableRows, check_table_golden
 from nearhand.runtime import Runtime, Session
@@ -31,7 +31,7 @@ from nearhand_converters.graph.inputs import GraphInputs, Lowering
 from nearhand_converters.graph.trees.device_ranks import needs_ranks, ranked_trees
 from nearhand_converters.graph.trees.form import Number, Trees
 from nearhand_converters.graph.trees.lower import tree_leaves
-from nearhand_converters.output import Conversion, add_file, check_out, load_runtimes, write_conversion
+from nearhand_converters.output import Conversion, add_file, check_out, load_runtimes, variant_of, write_conversion
 from nearhand_converters.parity.rows import single, verification_rows
 from nearhand_converters.parity.table_evidence import golden_vectors, variant_parity
 from nearhand_converters.parity.tabular import Leaves, Original
@@ -162,7 +162,7 @@ def convert_tabular(
         classes=tuple(model.classes),
         columns=columns,
         encoding="ranks" if coded.thresholds else "values",
-        variants=tuple(_variant(name, target, artifact, files) for target, artifact in artifacts.items()),
+        variants=tuple(variant_of(artifact, name, target, "fp32", files) for target, artifact in artifacts.items()),
         golden=GoldenReference(add_file(files, f"golden/{name}.json", serialize(golden)), len(golden.numbers)),
         parity=Parity(
             rows_given=given,
@@ -341,18 +341,6 @@ def _measure_latency(session: Session, encoder: RowEncoder, rows: Rows, runs: in
         _run(session, encoder, row)
         durations.append(time.perf_counter_ns() - start)
     return statistics.median(durations) / 1e3
-
-
-def _variant(name: str, target: RuntimeName, artifact: Artifact, files: dict[str, bytes]) -> Variant:
-    return Variant(
-        runtime=target,
-        precision="fp32",
-        file=add_file(files, f"models/{name}-fp32.{target}", artifact.data),
-        versions=artifact.versions,
-        operators=artifact.operators,
-        inputs=artifact.inputs,
-        outputs=artifact.outputs,
-    )
 
 
 def _vocabularies(found: Mapping[str, Sequence[str]], files: dict[str, bytes]) -> VocabulariesReference | None:

@@ -98,6 +98,8 @@ class Manifest:
         for model in self.models:
             for variant in model.variants:
                 yield variant.file
+                if variant.build_config is not None:
+                    yield variant.build_config
             if isinstance(model, TableModel):
                 yield model.golden.file
                 if model.ranks is not None:

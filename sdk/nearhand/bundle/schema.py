@@ -65,6 +65,7 @@ class Variant:
     Attributes:
         versions: for onnx ``{"opset": …, "ir": …}``; for tflite the version of each operator.
         operators: every operator that the runtime must have, sorted.
+        build_config: for ort: the configuration that builds an onnxruntime of just these operators and their types.
     """
 
     runtime: RuntimeName
@@ -74,6 +75,7 @@ class Variant:
     operators: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    build_config: FileReference | None = None
 
 
 @dataclass(frozen=True)
