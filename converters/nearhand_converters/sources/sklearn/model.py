@@ -62,6 +62,7 @@ class SklearnModel:
         """The pipeline as nodes, with scalers and encoders in the constants of what reads them."""
         original = self.original
         walk = Walk(g, inputs, lowering, original.table, self.registry, dict(self.kept))
+        walk.sample = original.table.original(_usual_row(self.columns, self.ranges))
         return _outputs(walk, original.estimator, self.task)[0]
 
     def predict(self, rows: Rows) -> Outputs:
@@ -135,10 +136,10 @@ class Original:
         squares = {name: np.zeros(values.shape) for name, values in exact.items() if name != "label"}
         for twin in self._twins:
             other = self._answer(twin, rows)
-            for name, total in squares.items():
+            for name in squares:
                 with np.errstate(invalid="ignore"):
                     change = _float64(other[name]) - _float64(exact[name])
-                total += np.where(np.isfinite(change), change, 0.0) ** 2
+                squares[name] += np.where(np.isfinite(change), change, 0.0) ** 2
         return {name: LIKELY * np.sqrt(total / len(self._twins)) for name, total in squares.items()}
 
     def _answer(self, estimator: Any, rows: Rows) -> Outputs:
