@@ -51,6 +51,8 @@ def read_model(path: Path, sources: Sequence[Source]) -> FoundModel:
         UnsupportedModelError: it is a model that we do not convert.
     """
     try:
+        if path.exists() and not path.is_file():  # a folder, or a pipe or device, which may have no end
+            raise SourceError("is not a file", place=str(path), remedy=_FILES)
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot be read ({error.strerror})", place=str(path), remedy=_FILES) from error

@@ -26,6 +26,8 @@ def read_sample(path: Path) -> SampleTable:
     if reader is None:
         raise DataError("is neither .csv nor .parquet", place=path.name, remedy="give a CSV or Parquet file")
     try:
+        if path.exists() and not path.is_file():
+            raise DataError("is not a file", place=path.name, remedy="give a CSV or Parquet file")
         if path.stat().st_size > _MOST_BYTES:
             problem = f"is larger than {_MOST_BYTES >> 20} MiB"
             raise DataError(problem, place=path.name, remedy="give fewer rows: thousands are enough")

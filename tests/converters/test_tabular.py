@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nearhand import Config, UsageError, __version__
 from nearhand.bundle import install_bundle, verify_bundle
@@ -332,3 +334,28 @@ def test_the_same_bytes_in_another_process_and_with_another_hash_seed(tmp_path: 
     ]
     assert outputs[0] == outputs[1]
     assert len(json.loads(outputs[0].replace("'", '"'))) == 2
+
+
+# --- any row ---------------------------------------------------------------------------------------------------------
+
+numbers = st.one_of(st.none(), st.floats(), st.sampled_from(SECONDS), st.integers(-(10**30), 10**30), st.just(0.1))
+plans = st.one_of(st.none(), st.text(max_size=6), st.sampled_from(["basic", "gold"]))
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def fine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predictor]:
+    """The model of fine trees, on one runtime."""
+    folder = tmp_path_factory.mktemp("fine")
+    converted = convert(fine_model(), folder, targets=[request.param])
+    with Predictor.open(converted.path, folder / "data") as predictor:
+        yield predictor
+
+
+@given(st.lists(st.fixed_dictionaries({"opened": numbers, "plan": plans, "share": numbers}), max_size=5))
+def test_any_row_is_answered_as_the_original_answers_it(fine: Predictor, rows: list[dict[str, Any]]) -> None:
+    codes = {None: 0, "": 0, "basic": 2, "gold": 3}
+    asked = Rows(
+        np.array([[row["opened"], row["share"]] for row in rows], np.float64).reshape(-1, 2),
+        np.array([[codes.get(row["plan"], 1)] for row in rows], np.int32).reshape(-1, 1),
+    )
+    np.testing.assert_array_equal(fine.predict(rows)["value"], np.array(fine_model().predict(asked)["value"]))

@@ -219,7 +219,8 @@ WRONG: list[tuple[str, Callable[[Place], list[object]], str, str]] = [
     # what · the command · the error's type · what the line has to say
     # -- files that are no model, or not a whole one
     ("a missing file", lambda p: p.convert(p.folder / "none.json"), "SourceError", "cannot be read (No such file"),
-    ("a directory", lambda p: p.convert(p.folder), "SourceError", "cannot be read (Is a directory)"),
+    ("a directory", lambda p: p.convert(p.folder), "SourceError", "is not a file"),
+    ("a device", lambda p: p.convert(Path("/dev/zero")), "SourceError", "/dev/zero: is not a file"),
     ("an empty file", lambda p: p.model("m.json", ""), "SourceError", "m.json: is empty"),
     ("a text", lambda p: p.model("m.txt", "hello"), "SourceError", "m.txt: is not a model file that we read"),
     ("a picture", lambda p: p.model("m.model", b"\x89PNG\r\n\x1a\n" + bytes(99)), "SourceError", "is not a model"),
@@ -270,6 +271,7 @@ WRONG: list[tuple[str, Callable[[Place], list[object]], str, str]] = [
     ("an operator that the target has not", _erf, "UnsupportedOperatorError", "Erf"),
     # -- rows
     ("no rows file", lambda p: p.good("--rows", p.folder / "none.csv"), "DataError", "none.csv: cannot be read"),
+    ("rows that are a folder", lambda p: p.good("--rows", _folder(p, "r.csv")), "DataError", "r.csv: is not a file"),
     ("rows of another kind", lambda p: p.rows("rows.xlsx", "x"), "DataError", "rows.xlsx: is neither .csv nor"),
     ("empty rows", lambda p: p.rows("rows.csv", ""), "DataError", "rows.csv: is empty"),
     ("rows without rows", lambda p: p.rows("rows.csv", HEADER), "DataError", "has no rows"),
