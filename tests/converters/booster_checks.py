@@ -13,8 +13,9 @@ from nearhand_converters.graph.builder import GraphBuilder
 from nearhand_converters.graph.inputs import GraphInputs, Lowering
 from nearhand_converters.graph.links import link_reference
 from nearhand_converters.graph.trees.form import Trees
+from nearhand_converters.graph.trees.lower import tree_leaves
 from nearhand_converters.parity.rows import verification_rows
-from nearhand_converters.parity.tabular import Run, verify_tabular
+from nearhand_converters.parity.tabular import Leaves, Run, verify_tabular
 from nearhand_converters.sources.model import Rows, TabularModel
 from nearhand_converters.sources.tree_model import TreeModel
 from tests.converters.engines import OnnxModel
@@ -112,11 +113,20 @@ def assert_same_as_graphs(model: TabularModel, count: int = 600) -> None:
     rows = verification_rows(model, count)
     lowerings: tuple[Lowering, ...] = ("operator", "ranks")
     for lowering in lowerings if model.trees is not None and model.trees.linear is None else lowerings[1:]:
-        assert verify_tabular(model, _graph(model, lowering), rows, label=lowering).rows == count
+        parity = verify_tabular(model, _graph(model, lowering), rows, label=lowering, leaves=_leaves(model, lowering))
+        assert parity.rows == count
 
 
-def _graph(model: TabularModel, lowering: Lowering) -> Run:
-    """The model's graph on ONNX Runtime."""
+def _leaves(model: TabularModel, lowering: Lowering) -> Leaves | None:
+    """The leaves that a graph reaches; None for trees that ask nothing."""
+    if model.trees is None or model.trees.is_leaf.all():
+        return None
+    run = _graph(model, lowering, leaves=True)
+    return lambda rows: np.asarray(run(rows)["leaves"])
+
+
+def _graph(model: TabularModel, lowering: Lowering, *, leaves: bool = False) -> Run:
+    """The model's graph, or the one of its leaves, on ONNX Runtime."""
     g = GraphBuilder("model")
     kinds = [column.kind for column in model.columns]
     numbers, categories = kinds.count("number"), kinds.count("category")
@@ -124,7 +134,10 @@ def _graph(model: TabularModel, lowering: Lowering) -> Run:
         g.input("numbers", "float32", ["batch", numbers]) if numbers else "",
         g.input("categories", "int32", ["batch", categories]) if categories else "",
     )
-    for name, value in model.build(g, inputs, lowering).items():
+    if leaves:
+        assert model.trees is not None
+        g.output(tree_leaves(g, model.trees, inputs, lowering), "leaves", "int32", ["batch", "trees"])
+    for name, value in () if leaves else model.build(g, inputs, lowering).items():
         if name == "label":
             g.output(value, name, "int32", ["batch"])
         else:

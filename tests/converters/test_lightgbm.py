@@ -419,7 +419,7 @@ def test_known_numbers_are_those_of_the_training_data_and_any_other_is_as_good_a
     read = adopted(model)
     assert read.columns[1] == InputColumn("Column_1", "category", ("3", "5", "7", "2000"))
     assert_same_as_library(read, 800)
-    codes = np.array([[0], [1], [-3], [99]], np.int32)
+    codes = np.array([[0], [1], [-1], [99]], np.int32)
     value = predicted(read, Rows(np.zeros((4, 1)), codes))["value"][:, 0]
     others = np.array([[0.0, other] for other in (np.nan, 4.0, -1.0, 12345.0)])
     np.testing.assert_array_equal(value, model.predict(others))
