@@ -9,6 +9,8 @@ The trees are those of the library's own dump, after it has loaded a file itself
 - **An unknown category** of a column whose names the model keeps (trained on a data frame, since XGBoost 3.1) counts
   as missing: XGBoost 3.2 raises for it if it sorts after all names, and else takes it for the next name. Of a column
   of bare numbers it goes left, as it does in XGBoost.
+- **An objective that is a function** is refused where it can be seen, in a wrapper. A Booster trained with one names
+  another, by default ``reg:squarederror``: it predicts as that, and is converted as that.
 """
 
 from __future__ import annotations
