@@ -16,7 +16,7 @@ from typing import Any
 
 from nearhand_converters.errors import SourceError, UnsupportedModelError
 from nearhand_converters.sources.model import Source, TabularModel
-from nearhand_converters.sources.sklearn.library import parts_of
+from nearhand_converters.sources.sklearn.contents import check_contents
 
 _PICKLES = (".pkl", ".pickle", ".joblib", ".sav")
 _REMEDY = (
@@ -55,8 +55,7 @@ TRUSTED = frozenset(
 """Types that a skops file may hold beside those that skops trusts itself.
 
 What loads them only restores data; what is a function here is one that only checks an array, or that no conversion
-calls. Some of them index memory by what they hold: trees are read into the neutral form, which refuses nodes that are
-not there, before they predict anything; search trees are made anew.
+calls. Some of them index memory by what they hold, which :func:`check_contents` looks at before anything predicts.
 """
 
 _MALFORMED = (
@@ -109,6 +108,7 @@ class PickledSource:
             return self.adopt(self._unpickled(path))
         model = _read_skops(path)
         try:
+            check_contents(model, path.name)
             return self.adopt(model)
         except _DAMAGED as error:
             problem = f"is damaged, or of another version ({type(error).__name__}: {_first_line(error)})"
@@ -159,10 +159,7 @@ def _read_skops(path: Path) -> Any:
             place=path.name,
             remedy="build the model from the classes of scikit-learn, XGBoost, LightGBM and CatBoost only",
         )
-    model = _loaded(path, lambda: skops.io.load(path, trusted=sorted(TRUSTED)), "a skops file")
-    for part in parts_of(model):
-        _search_anew(part, path)
-    return model
+    return _loaded(path, lambda: skops.io.load(path, trusted=sorted(TRUSTED)), "a skops file")
 
 
 def _check_size(path: Path) -> None:
@@ -175,18 +172,6 @@ def _check_size(path: Path) -> None:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > _MOST_EXPANSION * path.stat().st_size:
         raise ValueError(f"it unpacks to {size:,} bytes")
-
-
-def _search_anew(part: Any, path: Path) -> None:
-    """The search tree of a neighbours' model, built from its rows: nothing checks the one that was stored."""
-    stored = getattr(part, "_tree", None)
-    if stored is not None:
-        options = getattr(part, "effective_metric_params_", None) or {}
-        part._tree = _loaded(
-            path,
-            lambda: type(stored)(part._fit_X, leaf_size=part.leaf_size, metric=part.effective_metric_, **options),
-            "a skops file",
-        )
 
 
 def _loaded(path: Path, load: Any, what: str) -> Any:

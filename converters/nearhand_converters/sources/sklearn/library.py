@@ -34,8 +34,8 @@ def parts_of(value: Any) -> Iterator[Any]:
         if id(each) in seen:
             continue
         seen.add(id(each))
-        if isinstance(each, (list, tuple)):
-            waiting.extend(each)
+        if isinstance(each, (list, tuple)) or (isinstance(each, np.ndarray) and each.dtype == object):
+            waiting.extend(each.tolist() if isinstance(each, np.ndarray) else each)
         elif isinstance(each, dict):
             waiting.extend(each.values())
         elif is_sklearn(each) and hasattr(each, "__dict__"):

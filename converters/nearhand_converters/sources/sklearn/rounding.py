@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nearhand_converters.sources.sklearn.library import parts_of
+from nearhand_converters.sources.sklearn.library import parts_of, quiet
 
 _ULP = 2.0**-23
 _COPIES = 8
@@ -32,7 +32,8 @@ def rounded_twins(estimator: Any) -> list[Any]:
     random = np.random.Generator(np.random.PCG64(0))
     found = []
     for _ in range(_COPIES):
-        twin = copy.deepcopy(estimator)
+        with quiet():
+            twin = copy.deepcopy(estimator)
         for part in parts_of(twin):
             for name in sorted(_NUMBERS.intersection(vars(part))):
                 setattr(part, name, _moved(getattr(part, name), random))

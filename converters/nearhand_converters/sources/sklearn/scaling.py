@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand_converters.errors import SourceError, UnsupportedModelError
+from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.sources.sklearn.columns import (
     BinKey,
     Coded,
@@ -62,10 +62,6 @@ def shifted(
         Step((Operation("affine", (own, 1.0, 0.0)),), lambda x, own=own: x - own, 1)  # type: ignore[misc]
         for own in near.tolist()
     ]
-    if len(steps) != len(columns):
-        raise SourceError(
-            f"has {len(steps)} columns, and gets {len(columns)}", place=place, remedy="train the whole pipeline again"
-        )
     return elementwise(walk, columns, steps, place), centre - near
 
 

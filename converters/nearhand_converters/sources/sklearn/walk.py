@@ -153,6 +153,7 @@ class Walk:
         if convert is None:
             raise self._unknown(transformer, place, "transformer", self._registry.transformers)
         check_fitted(transformer, place)
+        _check_width(transformer, columns, place)
         return convert(self, transformer, columns, place)
 
     def answer(self, model: Any, columns: Columns, place: str) -> Answer:
@@ -164,6 +165,7 @@ class Walk:
         convert = self._registry.models.get(type(model).__name__) if is_sklearn(model) else None
         if convert is not None:
             check_fitted(model, place)
+            _check_width(model, columns, place)
             return convert(self, model, columns, place)
         answer = self._registry.other_model(self, model, columns, place)
         if answer is None:
@@ -441,6 +443,16 @@ class Walk:
         at = self.g.add("Add", self.codes(keys, place), self.g.constant(starts[None]))
         rows = self.g.add("Gather", self.floats(np.concatenate(tables)), at, axis=0)
         return self.g.add("ReduceSum", rows, self.ints(1), keepdims=0)
+
+
+def _check_width(estimator: Any, columns: Columns, place: str) -> None:
+    width = getattr(estimator, "n_features_in_", len(columns))
+    if width != len(columns):
+        raise SourceError(
+            f"{class_name(estimator)} was fitted on {width} columns, and gets {len(columns)}",
+            place=place,
+            remedy="train the whole pipeline again",
+        )
 
 
 def _by_key(numeric: Sequence[Numeric]) -> dict[Key, list[int]]:
