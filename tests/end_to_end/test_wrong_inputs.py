@@ -82,6 +82,7 @@ class Place:
         width: int | str = 3,
         external: bool = False,
         cut: int | None = None,
+        replaced: tuple[bytes, bytes] = (b"", b""),
     ) -> list[object]:
         """The conversion of a small ONNX file that multiplies, but for one thing."""
         import onnx
@@ -102,7 +103,7 @@ class Place:
         opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
         graph = helper.make_graph([node], "g", inputs, outputs, [weights])
         data = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-        return self.model("m.onnx", data[:cut])
+        return self.model("m.onnx", data.replace(*replaced)[:cut])
 
     def without(self, library: str, model: str) -> list[object]:
         """The conversion of a good file where its library cannot be imported."""
@@ -255,6 +256,8 @@ WRONG: list[tuple[str, Callable[[Place], list[object]], str, str]] = [
     # -- ONNX
     ("an ONNX file that is none", lambda p: p.model("m.onnx", "x" * 50), "SourceError", "m.onnx"),
     ("half an ONNX file", lambda p: p.onnx(cut=-20), "SourceError", "m.onnx"),
+    ("an ONNX file with a name that is no text", lambda p: p.onnx(replaced=(b"\5value", b"\5v\xfflue")),
+     "SourceError", "m.onnx: holds a name that is no text"),
     ("an ONNX file with ZipMap", lambda p: p.onnx("ZipMap", domain="ai.onnx.ml"), "UnsupportedModelError", "ZipMap"),
     ("an operator of somebody's own", lambda p: p.onnx("Secret", domain="com.example"), "UnsupportedModelError",
      "operator Secret is of the domain 'com.example'"),

@@ -5,7 +5,7 @@ The original is the file itself, run by ONNX Runtime; the file is only read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,7 @@ class OnnxFileModel:
         path: of the file.
         batch: the number of rows that the file is made for; 0 for any.
         names: output of the contract → output of the file.
+        ranks: output of the file → how many dimensions it has, whatever the file says.
         ranges: for each number column (low, high): an int32 column that looks up rows of a table stays in it.
     """
 
@@ -69,6 +70,7 @@ class OnnxFileModel:
     graph: onnx.GraphProto
     inputs: tuple[_Input, ...]
     names: Mapping[str, str]
+    ranks: Mapping[str, int]
     batch: int
     ranges: tuple[tuple[float, float], ...] | None
     missing_allowed: tuple[bool, ...]
@@ -90,7 +92,7 @@ class OnnxFileModel:
     def _shaped(self, g: GraphBuilder, name: str, value: str) -> str:
         """Labels are [batch], everything else [batch, width]."""
         rank = 1 if name == "label" else 2
-        if _rank(self.graph, self.names[name]) == rank:
+        if self.ranks[self.names[name]] == rank:
             return value
         return g.add("Reshape", value, g.constant(np.array([-1, 1][:rank], np.int64)))
 
@@ -104,11 +106,7 @@ class OnnxFileModel:
         return None
 
     def _run(self, numbers: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        feeds, start = {}, 0
-        for each in self.inputs:
-            feeds[each.name] = numbers[:, start : start + each.width].astype(each.dtype)
-            start += each.width
-        found = self._session.run(feeds)
+        found = self._session.run(_feeds(self.inputs, numbers))
         return {
             name: found[own].reshape(-1) if name == "label" else found[own].reshape(len(numbers), -1)
             for name, own in self.names.items()
@@ -117,6 +115,14 @@ class OnnxFileModel:
     @cached_property
     def _session(self) -> Session:
         return OnnxRuntime().load(self.path)
+
+
+def _feeds(inputs: Iterable[_Input], numbers: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    feeds, start = {}, 0
+    for each in inputs:
+        feeds[each.name] = numbers[:, start : start + each.width].astype(each.dtype)
+        start += each.width
+    return feeds
 
 
 class OnnxFileSource:
@@ -134,7 +140,10 @@ class OnnxFileSource:
             model = onnx.load_model(path, load_external_data=False)
         except (OSError, DecodeError) as error:
             raise SourceError(f"is no ONNX file ({error})", place=path.name, remedy="export it again") from error
-        return _read(model, path)
+        try:
+            return _read(model, path)
+        except UnicodeDecodeError as error:  # whoever is the first to read a name
+            raise SourceError("holds a name that is no text", place=path.name, remedy="export it again") from error
 
     def adopts(self, model: object) -> bool:
         """Nothing: the original is a file."""
@@ -148,12 +157,15 @@ def _read(given: onnx.ModelProto, path: Path) -> OnnxFileModel:
     place = path.name
     _check_whole(given, place)
     inputs, batch = _inputs(given.graph, place)
+    for value in given.graph.output:
+        _tensor_type(value, f"{place}, output {value.name!r}", "output")
     model = _of_our_opset(given, place)
-    names, widths = _outputs(model.graph, place)
+    found = _run_once(path, inputs, batch)
+    names = _outputs(model.graph, found, place)
     task = _CONTRACT.get(frozenset(names), "transform")
     classes: tuple[str, ...] = ()
     if task == "multiclass":
-        width = max(widths.get("probability") or widths.get("score") or 2, 2)
+        width = max(_width(found[names.get("probability") or names["score"]]), 2)
         classes = tuple(map(str, range(width)))
         task = "binary" if width == 2 else "multiclass"
     columns = tuple(
@@ -161,7 +173,7 @@ def _read(given: onnx.ModelProto, path: Path) -> OnnxFileModel:
         for each in inputs
         for i in range(each.width)
     )
-    found = OnnxFileModel(
+    return OnnxFileModel(
         source=f"onnx {task}",
         columns=columns,
         task=task,
@@ -170,15 +182,24 @@ def _read(given: onnx.ModelProto, path: Path) -> OnnxFileModel:
         graph=model.graph,
         inputs=inputs,
         names=names,
+        ranks={name: values.ndim for name, values in found.items()},
         batch=batch,
         ranges=_ranges(model.graph, inputs),
         missing_allowed=tuple(each.dtype == "float32" for each in inputs for _ in range(each.width)),
     )
+
+
+def _run_once(path: Path, inputs: tuple[_Input, ...], batch: int) -> dict[str, NDArray[Any]]:
+    """What the file gives for rows of zeros: exporters declare shapes that are not those of the results."""
+    zeros = np.zeros((batch or 2, sum(each.width for each in inputs)))
     try:
-        found.predict(Rows(np.zeros((2, len(columns))), np.zeros((2, 0), np.int32)))
+        return OnnxRuntime().load(path).run(_feeds(inputs, zeros))
     except ModelError as error:
-        raise SourceError(error.problem, place=place, remedy="export it again") from error
-    return found
+        raise SourceError(error.problem, place=path.name, remedy="export it again") from error
+
+
+def _width(values: NDArray[Any]) -> int:
+    return values.shape[1] if values.ndim == 2 else 1
 
 
 def _check_whole(model: onnx.ModelProto, place: str) -> None:
@@ -287,41 +308,36 @@ def _shape_text(shape: list[int]) -> str:
     return "[" + ", ".join("?" if size < 0 else str(size) for size in shape) + "]"
 
 
-def _outputs(graph: onnx.GraphProto, place: str) -> tuple[dict[str, str], dict[str, int]]:
-    """Output of the contract → the graph's output, and its width where that is known."""
-    read = {}
+def _outputs(graph: onnx.GraphProto, found: Mapping[str, NDArray[Any]], place: str) -> dict[str, str]:
+    """Output of the contract → the graph's output.
+
+    Args:
+        found: what the outputs are for some rows.
+    """
     for value in graph.output:
-        where = f"{place}, output {value.name!r}"
-        dtype, shape = _tensor_type(value, where, "output")
+        where, dtype, shape = f"{place}, output {value.name!r}", found[value.name].dtype, found[value.name].shape
         if len(shape) not in (1, 2):
             raise UnsupportedModelError(
-                f"has the shape {_shape_text(shape)}, not [batch] or [batch, width]",
+                f"has the shape {_shape_text(list(shape))}, not [batch] or [batch, width]",
                 code="output-shape",
                 place=where,
                 remedy=_EXPORT,
             )
-        if (dtype == "int32") != (value.name == "label") and len(graph.output) > 1:
+        if (dtype == np.int32) != (value.name == "label"):
             raise UnsupportedModelError(
                 f"holds {dtype}", code="output-type", place=where, remedy="int32 is for an output called 'label'"
             )
-        read[value.name] = (dtype, shape)
-    if frozenset(read) in _CONTRACT:
-        return {name: name for name in read}, {name: shape[-1] for name, (_, shape) in read.items()}
-    if len(read) != 1:
+    if frozenset(found) in _CONTRACT:
+        return {name: name for name in found}
+    if len(found) != 1:
         raise UnsupportedModelError(
-            f"gives {', '.join(map(repr, read))}",
+            f"gives {', '.join(map(repr, found))}",
             code="several-outputs",
             place=place,
             remedy="keep one output, or call them 'label' with 'probability', 'score' or 'distance'",
         )
-    name, (dtype, shape) = next(iter(read.items()))
-    if dtype != "float32":
-        raise UnsupportedModelError(
-            f"gives {dtype}", code="output-type", place=f"{place}, output {name!r}", remedy="give float32"
-        )
-    width = shape[1] if len(shape) == 2 else 1
-    meaning = "value" if width == 1 else "transformed"
-    return {meaning: name}, {meaning: width}
+    name, values = next(iter(found.items()))
+    return {"value" if _width(values) == 1 else "transformed": name}
 
 
 def _of_our_opset(model: onnx.ModelProto, place: str) -> onnx.ModelProto:
@@ -363,7 +379,3 @@ def _ranges(graph: onnx.GraphProto, inputs: tuple[_Input, ...]) -> tuple[tuple[f
                 high = float(tables[node.input[0]][axis] - 1)
         found += [(0.0 if each.dtype == "int32" else -3.0, high)] * each.width
     return tuple(found)
-
-
-def _rank(graph: onnx.GraphProto, name: str) -> int:
-    return next(len(value.type.tensor_type.shape.dim) for value in graph.output if value.name == name)
