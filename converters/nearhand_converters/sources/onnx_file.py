@@ -160,8 +160,9 @@ def _read(given: onnx.ModelProto, path: Path) -> OnnxFileModel:
     for value in given.graph.output:
         _tensor_type(value, f"{place}, output {value.name!r}", "output")
     model = _of_our_opset(given, place)
-    found = _run_once(path, inputs, batch)
-    names = _outputs(model.graph, found, place)
+    rows = batch or 2
+    found = _run_once(path, inputs, rows)
+    names = _outputs(model.graph, found, rows, place)
     task = _CONTRACT.get(frozenset(names), "transform")
     classes: tuple[str, ...] = ()
     if task == "multiclass":
@@ -189,9 +190,9 @@ def _read(given: onnx.ModelProto, path: Path) -> OnnxFileModel:
     )
 
 
-def _run_once(path: Path, inputs: tuple[_Input, ...], batch: int) -> dict[str, NDArray[Any]]:
+def _run_once(path: Path, inputs: tuple[_Input, ...], rows: int) -> dict[str, NDArray[Any]]:
     """What the file gives for rows of zeros: exporters declare shapes that are not those of the results."""
-    zeros = np.zeros((batch or 2, sum(each.width for each in inputs)))
+    zeros = np.zeros((rows, sum(each.width for each in inputs)))
     try:
         return OnnxRuntime().load(path).run(_feeds(inputs, zeros))
     except ModelError as error:
@@ -308,17 +309,17 @@ def _shape_text(shape: list[int]) -> str:
     return "[" + ", ".join("?" if size < 0 else str(size) for size in shape) + "]"
 
 
-def _outputs(graph: onnx.GraphProto, found: Mapping[str, NDArray[Any]], place: str) -> dict[str, str]:
+def _outputs(graph: onnx.GraphProto, found: Mapping[str, NDArray[Any]], rows: int, place: str) -> dict[str, str]:
     """Output of the contract → the graph's output.
 
     Args:
-        found: what the outputs are for some rows.
+        found: what the outputs are for so many ``rows``.
     """
     for value in graph.output:
         where, dtype, shape = f"{place}, output {value.name!r}", found[value.name].dtype, found[value.name].shape
-        if len(shape) not in (1, 2):
+        if len(shape) not in (1, 2) or shape[0] != rows:
             raise UnsupportedModelError(
-                f"has the shape {_shape_text(list(shape))}, not [batch] or [batch, width]",
+                f"has the shape {_shape_text(list(shape))} for {rows} rows, not [batch] or [batch, width]",
                 code="output-shape",
                 place=where,
                 remedy=_EXPORT,
