@@ -39,8 +39,8 @@ def command_line_page() -> str:
         "## Exit codes\n\n"
         "| code | meaning |\n|---|---|\n"
         "| 0 | done |\n"
-        "| 1 | the check was made and the answer is no: a budget is broken, an artifact differs from its original, golden "
-        "vectors differ |\n"
+        "| 1 | the check was made and the answer is no: a budget is broken, an artifact differs from its "
+        "original, golden vectors differ |\n"
         "| 2 | the input or the command line is refused; one line on stderr says what, where and what to do |\n"
     )
     return "\n".join(parts)
