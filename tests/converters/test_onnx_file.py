@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
@@ -81,7 +81,7 @@ def _sklearn(estimator: Any, target: Any, path: Path, **options: Any) -> Path:
     [
         (make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(4,), max_iter=5)), VALUE, "regression"),
         (
-            make_pipeline(Normalizer(), MinMaxScaler(), MLPRegressor(hidden_layer_sizes=(4,), max_iter=5)),
+            make_pipeline(Normalizer(), MinMaxScaler(), Ridge()),
             VALUES,
             "transform",
         ),
