@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
-import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,54 +15,26 @@ import treelite
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from nearhand_converters.errors import ConversionError, SourceError, UnsupportedModelError
+from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.links import Link
 from nearhand_converters.graph.trees.form import Membership, Number
 from nearhand_converters.parity.rows import verification_rows
-from nearhand_converters.sources.lightgbm import LightGBMSource
 from nearhand_converters.sources.model import InputColumn, Rows
-from nearhand_converters.sources.tree_model import TreeModel
 from tests.converters.booster_checks import assert_same_as_graphs, assert_same_as_library, predicted, rows_beside
-from tests.converters.random_boosters import (
-    LIGHTGBM_OBJECTIVES,
-    Recipe,
-    lightgbm_recipes,
-    quiet,
-    train_lightgbm,
+from tests.converters.lightgbm_models import (
+    FOREST,
+    ROWS,
+    SOURCE,
+    adopted,
+    booster,
+    category_booster,
+    fitted,
+    signal,
+    table,
 )
+from tests.converters.random_boosters import LIGHTGBM_OBJECTIVES, Recipe, lightgbm_recipes, quiet, train_lightgbm
 
-SOURCE = LightGBMSource()
-ROWS = 240
 ZERO = float(np.float32(1e-35))
-FOREST = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}
-COLUMNS = ("normal", "missing", "sparse", "integers")
-SMALL = {"num_leaves": 9, "min_data_in_leaf": 2, "learning_rate": 0.5}
-
-
-@cache
-def booster(objective: str = "regression", columns: tuple[str, ...] = COLUMNS, **options: Any) -> Any:
-    return train_lightgbm(Recipe(objective, ROWS, 5, columns, outputs=3, rounds=4, options={**SMALL, **options}))
-
-
-def adopted(model: object) -> TreeModel:
-    assert SOURCE.adopts(model)
-    found = SOURCE.adopt(model)
-    assert isinstance(found, TreeModel)
-    return found
-
-
-def table(rows: int = ROWS, seed: int = 7) -> NDArray[np.float64]:
-    random = np.random.Generator(np.random.PCG64(seed))
-    found = random.standard_normal((rows, 4))
-    found[random.random(found.shape) < 0.1] = np.nan
-    found[random.random(found.shape) < 0.1] = 0
-    return found
-
-
-def signal(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    known = np.nan_to_num(numbers)
-    found: NDArray[np.float64] = known[:, 0] + np.where(known[:, 1] > 0, known[:, 2], -1.0) + np.isnan(numbers[:, 3])
-    return found
 
 
 def numbers_only(numbers: NDArray[np.float64]) -> Rows:
@@ -94,7 +64,8 @@ def float32_beside(model: Any) -> Rows:
         return rows_beside([own.astype(np.float32) for own in own_thresholds(model)])
 
 
-# --- objectives and options ------------------------------------------------------------------------------------------
+# --- objectives and options -------------------------------------------------------------------------------------------
+
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "gbdt": {},
@@ -197,7 +168,7 @@ def test_a_tree_of_depth_20() -> None:
     assert_same_as_library(read)
 
 
-# --- what is missing -------------------------------------------------------------------------------------------------
+# --- what is missing --------------------------------------------------------------------------------------------------
 
 
 def zero_booster(**options: Any) -> Any:
@@ -261,23 +232,7 @@ def test_a_split_on_being_missing_alone_has_an_infinite_threshold() -> None:
         assert_same_as_library(adopted(own), 300, numbers_only(extremes))
 
 
-# --- the scikit-learn wrappers ---------------------------------------------------------------------------------------
-
-
-def fitted(kind: type[Any], **options: Any) -> Any:
-    """A scikit-learn wrapper, fitted to what it is for."""
-    numbers = table()
-    label: NDArray[Any] = signal(numbers)
-    given: dict[str, Any] = {}
-    if issubclass(kind, lightgbm.LGBMClassifier):
-        label = np.array(["no", "perhaps", "yes"])[np.digitize(label, [-1, 1])]
-        if options.pop("classes", 2) == 2:
-            label = np.where(label == "perhaps", "no", label)
-    elif issubclass(kind, lightgbm.LGBMRanker):
-        label, given = (label > 0).astype(int), {"group": [20] * (ROWS // 20)}
-    options = {"n_estimators": 4, "num_leaves": 7, "n_jobs": 1, "verbose": -1, **options}
-    with quiet():
-        return kind(**options).fit(numbers, label, **given)
+# --- the scikit-learn wrappers ----------------------------------------------------------------------------------------
 
 
 ESTIMATORS: list[tuple[Any, dict[str, Any], str]] = [
@@ -337,7 +292,7 @@ def test_early_stopping_and_the_number_of_iterations(tmp_path: Path) -> None:
         np.testing.assert_array_equal(predicted(part, numbers_only(numbers))["value"][:, 0], expected)
 
 
-# --- what other converters get wrong ---------------------------------------------------------------------------------
+# --- what other converters get wrong ----------------------------------------------------------------------------------
 
 
 def test_linear_trees_in_a_graph() -> None:
@@ -382,13 +337,7 @@ def test_named_columns() -> None:
     assert [column.name for column in adopted(booster()).columns] == ["Column_0", "Column_1", "Column_2", "Column_3"]
 
 
-# --- categories ------------------------------------------------------------------------------------------------------
-
-
-@cache
-def category_booster(*sizes: int, **options: Any) -> Any:
-    options = {"cat_smooth": 0.0, "cat_l2": 0.0, "min_data_per_group": 1, "max_cat_threshold": 64, **SMALL, **options}
-    return train_lightgbm(Recipe("binary", 600, 3, ("normal", "missing"), sizes, rounds=5, options=options))
+# --- categories -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("onehot", [1, 2000])
@@ -487,43 +436,7 @@ def test_a_data_frame_whose_names_cannot_be_told_apart_is_refused() -> None:
         assert error.value.code == "ambiguous-categories"
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["model.txt", "model", "model.lgb.backup"])
-@pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
-def test_a_file_is_known_by_its_content_and_read_as_it_is(tmp_path: Path, name: str, ends: bytes) -> None:
-    model = booster("multiclass", linear_tree=True)
-    path = tmp_path / name
-    path.write_bytes(model.model_to_string().encode().replace(b"\n", ends))
-    before = path.read_bytes()
-    assert SOURCE.claims(path, before[:4096])
-    read = SOURCE.read(path)
-    assert path.read_bytes() == before
-    memory = adopted(model)
-    assert isinstance(read, TreeModel)
-    assert (read.columns, read.link, read.task) == (memory.columns, memory.link, memory.task)
-    for field in ("roots", "column", "threshold", "left", "right", "values", "output", "base"):
-        np.testing.assert_array_equal(getattr(read.trees, field), getattr(memory.trees, field))
-    assert_same_as_library(read, 300)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"tree", b"tree\nfall\n", b'{"tree_info": []}', b"\x80\x04\x95", b"PK\x03\x04"]
-)
-def test_other_files_are_not_claimed(tmp_path: Path, content: bytes) -> None:
-    assert not SOURCE.claims(tmp_path / "model.txt", content)
-    assert not SOURCE.adopts(content)
-
-
-def test_a_file_of_lightgbm_3_is_read(tmp_path: Path) -> None:
-    text = booster().model_to_string().replace("version=v4", "version=v3").replace("is_linear=0\n", "")
-    path = tmp_path / "older.txt"
-    path.write_text(re.sub(r"tree_sizes=.*\n", "", text))
-    assert_same_as_library(SOURCE.read(path), 300)
-
-
-# --- another oracle --------------------------------------------------------------------------------------------------
+# --- another oracle ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("objective", ["regression", "multiclass", "binary"])
@@ -542,7 +455,7 @@ def test_treelite_reads_the_same_leaves(objective: str) -> None:
     )
 
 
-# --- random models ---------------------------------------------------------------------------------------------------
+# --- random models ----------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=40)
@@ -556,169 +469,3 @@ def test_random_models(drawn: Recipe) -> None:
 @given(lightgbm_recipes())
 def test_many_random_models(drawn: Recipe) -> None:
     assert_same_as_library(adopted(train_lightgbm(drawn)), 600)
-
-
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-
-def custom(label: NDArray[np.float64], prediction: NDArray[np.float64]) -> tuple[Any, Any]:
-    return prediction - label, np.ones_like(label)
-
-
-def custom_of_train(prediction: NDArray[np.float64], data: Any) -> tuple[Any, Any]:
-    return custom(data.get_label(), prediction)
-
-
-PARAMETERS = {"num_threads": 1, "verbose": -1}
-MEMORY: dict[str, tuple[str, Callable[[], Any]]] = {
-    "a function of a wrapper": ("custom-objective", lambda: fitted(lightgbm.LGBMRegressor, objective=custom)),
-    "a function of train": (
-        "custom-objective",
-        lambda: lightgbm.train(
-            {**PARAMETERS, "objective": custom_of_train}, lightgbm.Dataset(table(), signal(table())), 2
-        ),
-    ),
-    "a classifier": (
-        "classifier-objective",
-        lambda: lightgbm.LGBMClassifier(n_estimators=2, n_jobs=1, verbose=-1, objective="huber").fit(
-            table(), signal(table()) > 0
-        ),
-    ),
-    "nothing trained": (
-        "no-trees",
-        lambda: lightgbm.Booster({**PARAMETERS, "objective": "regression"}, lightgbm.Dataset(table(), signal(table()))),
-    ),
-}
-
-
-@pytest.mark.parametrize("what", MEMORY)
-def test_a_model_that_is_not_converted_says_which_kind_it_is(what: str) -> None:
-    code, make = MEMORY[what]
-    with quiet():
-        model = make()
-    with pytest.raises(UnsupportedModelError) as error:
-        SOURCE.adopt(model)
-    assert error.value.code == code
-    assert "\n" not in str(error.value)
-    assert error.value.remedy
-
-
-@pytest.mark.parametrize("model", [lightgbm.LGBMClassifier(), lightgbm.LGBMRegressor(), lightgbm.LGBMRanker()])
-def test_an_unfitted_model_is_refused(model: Any) -> None:
-    assert SOURCE.adopts(model)
-    with pytest.raises(SourceError, match="not fitted"):
-        SOURCE.adopt(model)
-
-
-def changed(pattern: str, replacement: str) -> bytes:
-    """A model's text with the first match of a pattern replaced; without sizes, so that nothing else is wrong."""
-    text = re.sub(r"tree_sizes=.*\n", "", category_booster(7, max_cat_to_onehot=1).model_to_string())
-    found, count = re.subn(pattern, replacement, text, count=1)
-    assert count == 1
-    return found.encode()
-
-
-TEXT = category_booster(7, max_cat_to_onehot=1).model_to_string()
-DAMAGES = {
-    "columns": changed("max_feature_idx=2", "max_feature_idx=2000000000"),
-    "classes": changed("num_class=1", "num_class=2000000000"),
-    "both": changed("num_class=1\nnum_tree_per_iteration=1", "num_class=9\nnum_tree_per_iteration=9"),
-    "leaves": changed("num_leaves=9", "num_leaves=2000000000"),
-    "sets": changed("num_cat=[^0]", "num_cat=2000000000"),
-    "child": changed("left_child=1 ", "left_child=99999 "),
-    "cycle": changed("left_child=1 ", "left_child=0 "),
-    "leaf child": changed(r"(left_child=.*) -\d+", r"\1 -99999"),
-    "column": changed(r"split_feature=\d", "split_feature=99999"),
-    "negative column": changed(r"split_feature=\d", "split_feature=-1"),
-    "threshold": changed(r"threshold=\S+", "threshold=nan"),
-    "leaf": changed(r"leaf_value=\S+", "leaf_value=inf"),
-    "letters": changed(r"leaf_value=\S+", "leaf_value=0x1p3"),
-    "other digits": changed(r"leaf_value=\S+", "leaf_value=1_0"),
-    "decision": changed(r"decision_type=\d+", "decision_type=12"),
-    "set bounds": changed("cat_boundaries=0", "cat_boundaries=9"),
-    "set words": changed("cat_threshold=", "cat_threshold=-1 "),
-    "no trees": changed(r"(?s)Tree=0.*?end of trees", "end of trees"),
-    "no end": changed("end of trees", ""),
-    "a line twice": changed("num_leaves=9", "num_leaves=9\nnum_leaves=9"),
-    "names": changed("feature_names=.*", "feature_names=a"),
-    "infos": changed(r"feature_infos=\S+", "feature_infos=a:b"),
-    "sizes": TEXT.replace("tree_sizes=", "tree_sizes=9").encode(),
-    "frame": TEXT.replace("pandas_categorical:null", "pandas_categorical:[[").encode(),
-    "not text": TEXT.encode().replace(b"Column_0", b"\xff"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_refused_before_anything_is_allocated(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "model.txt"
-    path.write_bytes(DAMAGES[damage])
-    tracemalloc.start()
-    try:
-        with pytest.raises(SourceError, match=r"^model\.txt: is damaged \(.+\)") as error:
-            SOURCE.read(path)
-        assert tracemalloc.get_traced_memory()[1] < 30_000_000
-    finally:
-        tracemalloc.stop()
-    assert "\n" not in str(error.value)
-
-
-UNSUPPORTED = {
-    "version": ("unknown-version", changed("version=v4", "version=v9")),
-    "line of a tree": ("unknown-version", changed("is_linear=0", "is_linear=0\nis_cubic=1")),
-    "line of the head": ("unknown-version", changed("label_index", "scale=2\nlabel_index")),
-    "objective": ("unknown-objective", changed("objective=binary", "objective=mine")),
-    "parameter": ("unknown-objective", changed("sigmoid:1", "sigmoid:1 cubed")),
-    "slope": ("unknown-objective", changed("sigmoid:1", "sigmoid:-1")),
-    "no objective": ("custom-objective", changed("objective=binary sigmoid:1\n", "")),
-}
-
-
-@pytest.mark.parametrize("what", UNSUPPORTED)
-def test_a_file_of_an_unknown_kind_is_refused(tmp_path: Path, what: str) -> None:
-    code, data = UNSUPPORTED[what]
-    path = tmp_path / "model.txt"
-    path.write_bytes(data)
-    with pytest.raises(UnsupportedModelError, match=r"^model\.txt: ") as error:
-        SOURCE.read(path)
-    assert error.value.code == code
-
-
-def test_a_file_cut_short_anywhere_before_its_trees_end_is_refused(tmp_path: Path) -> None:
-    data = TEXT.encode()
-    path = tmp_path / "model.txt"
-    for size in [*range(0, 60), *range(60, data.index(b"end of trees"), 61)]:
-        path.write_bytes(data[:size])
-        with pytest.raises(SourceError):
-            SOURCE.read(path)
-
-
-def test_wrong_letters_are_refused_or_harmless(tmp_path: Path) -> None:
-    """The library is never given what would end the process."""
-    random = np.random.Generator(np.random.PCG64(2))
-    path = tmp_path / "model.txt"
-    refused = 0
-    for _ in range(60):
-        wrong = bytearray(TEXT.encode())
-        for place in random.integers(0, len(wrong), 2):
-            wrong[place] = random.choice(list(b"0123456789-. \n=ex"))
-        path.write_bytes(wrong)
-        try:
-            model = SOURCE.read(path)
-            model.predict(verification_rows(model, 20))
-        except ConversionError:
-            refused += 1
-    assert refused > 20
-
-
-def test_without_the_library_the_remedy_is_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "model.txt"
-    path.write_text(TEXT)
-    monkeypatch.setitem(sys.modules, "lightgbm", None)
-    assert not SOURCE.adopts(object())
-    with pytest.raises(SourceError, match=r"pip install nearhand-converters\[lightgbm\]"):
-        SOURCE.read(path)
-
-
-def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="cannot be read"):
-        SOURCE.read(tmp_path / "none.txt")
