@@ -93,7 +93,8 @@ def _tempered(walk: Walk, value: str, beta: float, classes: int, is_score: bool)
 def _piecewise(walk: Walk, isotonic: Any, x: str, place: str) -> str:
     """An isotonic regression of a column [batch, 1]: a line between its thresholds, level outside.
 
-    As a sum of the rises of all pieces, each from 0 to its whole: nothing is looked up, and nothing cancels.
+    As a sum of the rises of all pieces, away from the threshold whose value is nearest to 0: to its right each piece
+    goes from 0 to its whole, to its left from 0 to minus its whole. Nothing is looked up, and nothing cancels.
     """
     if isotonic.out_of_bounds != "clip":
         raise UnsupportedModelError(
@@ -110,9 +111,13 @@ def _piecewise(walk: Walk, isotonic: Any, x: str, place: str) -> str:
     inside = walk.g.add("Min", walk.g.add("Max", x, low), high)
     with np.errstate(over="ignore"):
         steep = np.minimum(1 / np.diff(at), np.finfo(np.float32).max)
-    part = walk.g.add("Mul", walk.g.add("Sub", inside, walk.floats(at[None, :-1])), walk.floats(steep[None]))
-    part = walk.g.add("Min", walk.g.add("Max", part, walk.floats(0.0)), walk.floats(1.0))
-    return walk.g.add("Gemm", part, walk.floats(np.diff(values)[:, None]), walk.floats(values[:1]))
+    start = int(np.abs(values).argmin())
+    left = np.arange(len(at) - 1) < start
+    part = walk.g.add("Sub", inside, walk.floats(np.where(left, at[1:], at[:-1])[None]))
+    part = walk.g.add("Mul", part, walk.floats(steep[None]))
+    part = walk.g.add("Max", part, walk.floats(np.where(left, -1.0, 0.0)[None]))
+    part = walk.g.add("Min", part, walk.floats(np.where(left, 0.0, 1.0)[None]))
+    return walk.g.add("Gemm", part, walk.floats(np.diff(values)[:, None]), walk.floats(values[start : start + 1]))
 
 
 def _isotonic(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
