@@ -74,6 +74,19 @@ def test_a_clock_that_was_set_back_far_does_not_prolong_a_life(pushed: PushedFea
     assert pushed.get("ltv") is None
 
 
+def test_a_clock_that_is_set_back_gives_every_process_the_same_answer(path: Path, clock: ManualClock) -> None:
+    with closing(opened(path, clock)) as first, closing(opened(path, clock)) as second:
+        first.put("ltv", [1.5], ttl_ms=1000, source="s")
+        clock.advance(1000)
+        assert [first.get("ltv"), first.get("ltv")] == [None, None]
+        clock.jump_to(NOW + 500)
+        found = first.get("ltv")
+        assert found is not None
+        assert found == second.get("ltv")
+        status = first.status()
+        assert (status.expired, status.hits, status.misses) == (1, 1, 2)
+
+
 def test_the_least_recently_used_give_way_to_the_budget(path: Path, clock: ManualClock) -> None:
     with closing(opened(path, clock, budget_bytes=3 * (96 + 1 + 1 + 400))) as pushed:
         for name in "abc":

@@ -10,7 +10,6 @@ import contextlib
 import math
 import sqlite3
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +92,8 @@ class PushedFeatures:
         self._meter = meter
         self._budget = budget_bytes
         self._lock = threading.Lock()
-        self._memory: OrderedDict[str, PushedFeature | None] = OrderedDict()
+        self._memory: dict[str, PushedFeature | None] = {}
+        self._overdue: set[str] = set()  # of those in memory, the ones that were counted as expired
         self._data_version = 0
         self.version = 0
         """Changes whenever what is read may have changed."""
@@ -140,7 +140,7 @@ class PushedFeatures:
                     place=str(self._path),
                     remedy="free some space, and push it again",
                 ) from error
-            self._memory.clear()
+            self._forget()
             self.version += 1
         return feature
 
@@ -151,14 +151,15 @@ class PushedFeatures:
             if name not in self._memory:
                 self._memory[name] = self._read(name)
             feature = self._memory[name]
-            if feature is not None and not feature.is_live(now):
-                self._expired += now >= feature.expires_at
-                self._memory[name] = feature = None
-            if feature is None:
-                self._misses += 1
-            else:
+            if feature is not None and feature.is_live(now):
                 self._hits += 1
-            return feature
+                return feature
+            # It stays known: the clock may be set back, and then every process that asks has to get the same answer.
+            if feature is not None and now >= feature.expires_at and name not in self._overdue:
+                self._overdue.add(name)
+                self._expired += 1
+            self._misses += 1
+            return None
 
     def refresh(self) -> None:
         """Notice what other processes pushed."""
@@ -170,7 +171,7 @@ class PushedFeatures:
                 return
             if version != self._data_version:
                 self._data_version = version
-                self._memory.clear()
+                self._forget()
                 self.version += 1
 
     def clear(self) -> None:
@@ -180,7 +181,7 @@ class PushedFeatures:
             StorageError: the file cannot be written.
         """
         with self._lock:
-            self._memory.clear()
+            self._forget()
             self.version += 1
             try:
                 self._use(lambda connection: connection.execute("DELETE FROM pushed"))
@@ -212,6 +213,11 @@ class PushedFeatures:
                     self._connection.close()
                 finally:
                     self._connection = None
+
+    def _forget(self) -> None:
+        """What is in memory, so that it is read again."""
+        self._memory.clear()
+        self._overdue.clear()
 
     def _read(self, name: str) -> PushedFeature | None:
         now = self._clock.now_ms()
