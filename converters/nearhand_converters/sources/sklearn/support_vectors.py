@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.sources.sklearn.distances import check_points, distances, note_range
 from nearhand_converters.sources.sklearn.library import class_name, finite
@@ -28,6 +31,8 @@ def _sums(walk: Walk, model: Any, columns: Columns, place: str) -> Value:
     weights = finite(model.dual_coef_, "dual_coef_", place).T
     bias = finite(model.intercept_, "intercept_", place)
     check_points(points, place)
+    order = _mixed(weights[:, 0])
+    points, weights = points[order], weights[order]
     note_range(walk, columns, points)
     gamma, shift = float(model._gamma), float(model.coef0)
 
@@ -47,6 +52,17 @@ def _sums(walk: Walk, model: Any, columns: Columns, place: str) -> Value:
         return g.add("Gemm", kernel, walk.floats(weights), walk.floats(bias))
 
     return lazily(sums)
+
+
+def _mixed(weights: NDArray[np.float64]) -> NDArray[np.intp]:
+    """An order in which positive and negative weights take turns.
+
+    scikit-learn has all of one class first: their sum in float32 is large before the other class takes it back.
+    """
+    turn = np.empty(len(weights))
+    for side in (weights > 0, weights <= 0):
+        turn[side] = (np.arange(side.sum()) + 0.5) / max(side.sum(), 1)
+    return np.argsort(turn, kind="stable")
 
 
 def _regressor(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
