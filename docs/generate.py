@@ -100,8 +100,10 @@ def _conversion_row(row: Mapping[str, Any]) -> str:
     cells = [f"`{one['code']}`" if "code" in one else "yes" for one in found.values()]
     measured = [one for one in found.values() if "difference" in one]
     worst = max(measured, key=lambda one: one["difference"], default=None)
-    largest = f"{worst['difference']:.1e} of {worst['tolerance']:.1e}" if worst else ""
-    option = row["option"] + (f" ({row['notes']})" if row["notes"] else "")
+    largest = ""
+    if worst is not None:
+        largest = f"{worst['difference']:.1e} of {worst['tolerance']:.1e}" if worst["difference"] else "none"
+    option = f"{row['option']} ({row['notes']})".strip() if row["notes"] else row["option"]
     return f"| {' | '.join([row['class'], row['objective'], option, *cells, largest])} |\n"
 
 
