@@ -1,7 +1,4 @@
-"""What a fitted model loses in float32: copies of it whose numbers are off by that much.
-
-By one ulp of float32: half for a number's own rounding, half for that of what is calculated with it.
-"""
+"""What a fitted model loses in float32: copies of it whose numbers are off by what rounding them does, half an ulp."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import numpy as np
 
 from nearhand_converters.sources.sklearn.library import parts_of, quiet
 
-_ULP = 2.0**-23
+_HALF_ULP = 2.0**-24
 _COPIES = 8
 LIKELY = 3.0
 """How many standard deviations a row may be off; one in some hundred is off by more."""
@@ -28,7 +25,7 @@ _NUMBERS = frozenset(
 
 
 def rounded_twins(estimator: Any) -> list[Any]:
-    """Copies of a fitted estimator, each with all its numbers moved by an ulp of float32, the same each time."""
+    """Copies of a fitted estimator, each with all its numbers moved by half an ulp of float32, the same each time."""
     random = np.random.Generator(np.random.PCG64(0))
     found = []
     for _ in range(_COPIES):
@@ -45,7 +42,7 @@ def _moved(value: Any, random: np.random.Generator) -> Any:
     if isinstance(value, list):
         return [_moved(each, random) for each in value]
     if isinstance(value, np.ndarray) and value.dtype == np.float64:
-        return value * (1 + _ULP * random.choice((-1.0, 1.0), value.shape))
+        return value * (1 + _HALF_ULP * random.choice((-1.0, 1.0), value.shape))
     if isinstance(value, (float, np.floating)):
-        return type(value)(value * (1 + _ULP * random.choice((-1.0, 1.0))))
+        return type(value)(value * (1 + _HALF_ULP * random.choice((-1.0, 1.0))))
     return value
