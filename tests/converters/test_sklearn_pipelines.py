@@ -31,6 +31,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
+from nearhand_converters.parity.rows import verification_rows
 from nearhand_converters.sources.model import MISSING, UNKNOWN, InputColumn, Rows
 from tests.converters.sklearn_checks import (
     adopted,
@@ -345,3 +346,12 @@ def test_the_same_pipeline_gives_the_same_bytes() -> None:
     pipeline = fitted(make_pipeline(_columns(OneHotEncoder(handle_unknown="ignore")), LogisticRegression()), FRAME, TWO)
     first, second = (graph_of(adopted(pipeline)).SerializeToString(deterministic=True) for _ in range(2))
     assert first == second
+
+
+def test_rounding_does_not_excuse_a_row_on_the_wrong_side_of_an_edge() -> None:
+    bins = KBinsDiscretizer(5, encode="ordinal", strategy="uniform")
+    model: Any = adopted(fitted(make_pipeline(StandardScaler(), bins, LinearRegression()), X, VALUE))
+    rows = verification_rows(model, 500)
+    on_edges = np.concatenate([np.isin(rows.numbers[:, i], np.float32(model.edges[i])) for i in range(5)])
+    assert on_edges.sum() >= 5
+    assert model.float32_error(rows)["value"].max() < 1e-5

@@ -95,6 +95,7 @@ class Original:
     Attributes:
         folded: the trees, if the model ends in trees and nothing else.
         tied: for what reaches the last step, float64 [rows, columns]: whether its answer hangs on a tie.
+        jumps: whether something in the model is compared with a threshold.
     """
 
     estimator: Any
@@ -102,6 +103,7 @@ class Original:
     kind: Kind
     folded: Folded | None = None
     tied: Callable[[NDArray[np.float64]], NDArray[np.bool_]] | None = None
+    jumps: bool = False
     _twins: list[Any] = field(default_factory=list)
 
     def answer(self, rows: Rows) -> Outputs:
@@ -131,7 +133,7 @@ class Original:
         if self.folded is not None:
             return {}
         if not self._twins:
-            self._twins.extend(rounded_twins(self.estimator))
+            self._twins.extend(rounded_twins(self.estimator, jumps=self.jumps))
         exact = self.answer(rows)
         squares = {name: np.zeros(values.shape) for name, values in exact.items() if name != "label"}
         for twin in self._twins:
@@ -199,7 +201,7 @@ def read_model(estimator: Any, registry: Registry) -> SklearnModel:
         task = answer.tree.model.task
     kind = _kind(answer, task)
     folded = answer.tree if answer is not None else None
-    original = Original(estimator, table, kind, folded, answer.tied if answer is not None else None)
+    original = Original(estimator, table, kind, folded, answer.tied if answer is not None else None, walk.jumps)
     whole = folded is not None and folded.matrix is None
     model = SklearnModel(
         source=_source(estimator, folded),

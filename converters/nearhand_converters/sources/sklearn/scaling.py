@@ -236,6 +236,7 @@ def jumping(walk: Walk, columns: Columns, threshold: float, place: str) -> list[
         if isinstance(column, Number) and column.direction:
             found += _binned(walk, column, np.array([threshold]), [exact], place)
         else:
+            walk.jumps = True
             step = Step((Operation("greater", (threshold,)),), exact, 1)
             found += elementwise(walk, [column], [step], place)
     return found

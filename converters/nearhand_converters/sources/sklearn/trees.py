@@ -94,6 +94,7 @@ class TreeEstimators:
     def answer(self, walk: Walk, estimator: Any, columns: Columns, place: str) -> Answer | None:
         """The answer of a tree estimator; None: it is not one."""
         folded = walk.kept.get(place)
+        walk.jumps = True
         if folded is None:
             found = self._read(walk, estimator, len(columns), place)
             if found is None:

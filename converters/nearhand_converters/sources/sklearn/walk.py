@@ -106,6 +106,7 @@ class Walk:
     Attributes:
         notes: what a reader of the conversion should know, in order.
         cuts: source → where the model jumps as a function of that number.
+        jumps: whether something is compared with a threshold.
         ranges: source → a range in which that number usually is.
         lowest: source → the smallest number that the model is made for.
         kept: place → trees that a former walk through the same table has folded.
@@ -130,6 +131,7 @@ class Walk:
         self.table = table
         self.notes: dict[str, None] = {}
         self.cuts: dict[int, list[float]] = {}
+        self.jumps = False
         self.ranges: dict[int, tuple[float, float]] = {}
         self.lowest: dict[int, float] = {}
         self.kept: dict[str, Folded] = {} if kept is None else kept
@@ -242,6 +244,7 @@ class Walk:
         """A key that counts the cuts below a number."""
         self.table.read_number(number.source, place)
         self.cuts.setdefault(number.source, []).extend(cuts)
+        self.jumps = True
         return BinKey(number.source, tuple(cuts))
 
     def usually(self, column: Column, low: float, high: float) -> None:
