@@ -15,7 +15,7 @@ demo: .venv/.demo ## Train, convert, prove and recommend on real or sample data.
 test: .venv/.test ## All tests but the benchmarks; emulated processors where `make environments` has prepared them.
 	$(BIN)/python -m pytest --ignore tests/benchmarks
 
-torture: .venv/.test ## The long suites: 5,000 streams of events per operator, 1,000 random kills.
+torture: .venv/.test ## The long suites: 5,000 streams of events per operator, 1,000 random kills, 10,000 random trees.
 	$(BIN)/python -m pytest -m torture
 
 check: .venv/.test ## Lint, types, import floors.
