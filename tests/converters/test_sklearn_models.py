@@ -217,6 +217,12 @@ def test_gaussians_far_from_zero_keep_their_precision() -> None:
     assert np.abs(found - model.predict(rows)["probability"]).max() < 1e-4
 
 
+def test_a_column_that_was_constant_in_training_says_nothing() -> None:
+    """Its variance is next to nothing, so any other value is half a billion deviations from the mean of every class."""
+    model = fitted(GaussianNB(), np.column_stack([X, np.ones(len(X))]), THREE)
+    check(model, rows=_rows(np.column_stack([X.astype(np.float32), np.zeros(len(X))])), count=200)
+
+
 @pytest.mark.parametrize(
     ("model", "target"),
     [
@@ -237,6 +243,14 @@ def test_gaussians_far_from_zero_keep_their_precision() -> None:
 )
 def test_calibrated_classifiers_give_what_scikit_learn_gives(model: Any, target: NDArray[Any]) -> None:
     check(fitted(model, X, target))
+
+
+def test_calibrated_probabilities_that_are_all_tiny_are_normalized_too() -> None:
+    model = adopted(fitted(CalibratedClassifierCV(LinearSVC(), cv=2, ensemble=False), X, THREE))
+    rows = _rows(random(3).standard_normal((300, 5)) * 300)
+    expected = model.predict(rows)["probability"]
+    found = runner(graph_of(model), "onnx")(rows)["probability"]
+    assert np.abs(found - expected).max() < 1e-4
 
 
 def test_a_frozen_classifier_is_calibrated() -> None:

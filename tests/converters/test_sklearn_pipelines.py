@@ -34,6 +34,7 @@ from sklearn.random_projection import GaussianRandomProjection, SparseRandomProj
 from nearhand_converters.parity.rows import verification_rows
 from nearhand_converters.sources.model import MISSING, UNKNOWN, InputColumn, Rows
 from tests.converters.sklearn_checks import (
+    Engine,
     adopted,
     check,
     classes_of,
@@ -303,6 +304,18 @@ def test_columns_are_chosen_by_a_selector() -> None:
 def test_steps_that_give_frames_work_the_same() -> None:
     columns = _columns(OneHotEncoder(handle_unknown="ignore", sparse_output=False)).set_output(transform="pandas")
     check(fitted(make_pipeline(columns, StandardScaler(), LogisticRegression()), FRAME, TWO))
+
+
+def test_what_is_filled_in_far_from_zero_keeps_its_precision() -> None:
+    """A mean of 1.7e9 is no float32: its distance from the scaler's centre has to be."""
+    holes = np.where(random(4).random(X.shape) < 0.2, np.nan, X * 100 + 1.7e9)
+    steps = [SimpleImputer(strategy="mean"), MinMaxScaler(), StandardScaler(), LinearRegression()]
+    model = adopted(fitted(make_pipeline(*steps), holes, VALUE))
+    rows = Rows(np.full((1, 5), np.nan), np.zeros((1, 0), np.int32))
+    engines: tuple[Engine, ...] = ("onnx", "tflite")
+    for engine in engines:
+        found = runner(graph_of(model), engine)(rows)["value"]
+        assert np.abs(found - model.predict(rows)["value"]).max() < 1e-6
 
 
 def test_columns_that_nothing_reads_are_no_inputs() -> None:

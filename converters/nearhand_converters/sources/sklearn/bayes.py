@@ -40,8 +40,10 @@ def _gaussian(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:
         own = means - middle + rest
         x = walk.g.add("Unsqueeze", walk.matrix(around, place), walk.ints(1))
         away = walk.g.add("Mul", walk.g.add("Sub", x, walk.floats(own[None])), walk.floats(scale[None]))
-        squares = walk.g.add("ReduceSum", walk.g.add("Mul", away, away), walk.ints(2), keepdims=0)
-        return walk.g.add("Sub", walk.floats(constant[None]), squares)
+        squares = walk.g.add("Mul", away, away)  # [batch, classes, columns]
+        # A column that is far from all classes says nothing of them, but would be all that float32 keeps of the sum.
+        more = walk.g.add("Sub", squares, walk.g.add("ReduceMin", squares, axes=[1], keepdims=1))
+        return walk.g.add("Sub", walk.floats(constant[None]), walk.g.add("ReduceSum", more, walk.ints(2), keepdims=0))
 
     return _answer(walk, lazily(likelihood), classes)
 

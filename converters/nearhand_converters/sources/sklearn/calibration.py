@@ -10,7 +10,7 @@ from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.links import Link, apply_link, binary_probability
 from nearhand_converters.sources.sklearn.distances import note_range
 from nearhand_converters.sources.sklearn.library import class_name, finite
-from nearhand_converters.sources.sklearn.linear import check_classes, normalized
+from nearhand_converters.sources.sklearn.linear import check_classes, normalized, sigmoids_normalized
 from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Walk, lazily
 
 
@@ -62,24 +62,29 @@ def _member(walk: Walk, member: Any, columns: Columns, place: str, classes: int)
         return _tempered(walk, value, float(member.calibrators[0].beta_), classes, is_score)
     if classes == 2 and not is_score:
         value = walk.take(value, [1], 2)
-    calibrated = _by_column(walk, member.calibrators, value, place)
-    if classes == 2:
-        return binary_probability(walk.g, calibrated)
     at = np.searchsorted(member.classes, member.estimator.classes_)
-    if list(at) != list(range(classes)):  # a fold that never saw some class
-        calibrated = walk.g.add("MatMul", calibrated, walk.floats(np.eye(classes)[at]))
+    # A fold may never have seen some class.
+    places = None if list(at) == list(range(classes)) else np.eye(classes)[at]
+    if member.method == "sigmoid":
+        scores = _log_odds(walk, member.calibrators, value, place)
+        if classes > 2:
+            return sigmoids_normalized(walk, scores, np.full((1, classes), 1 / classes), places)
+        return binary_probability(walk.g, apply_link(walk.g, scores, Link("sigmoid")))
+    each = [walk.take(value, [i], len(member.calibrators)) for i in range(len(member.calibrators))]
+    pieces = [_piecewise(walk, own, column, place) for own, column in zip(member.calibrators, each, strict=True)]
+    if classes == 2:
+        return binary_probability(walk.g, pieces[0])
+    calibrated = walk.joined(pieces)
+    if places is not None:
+        calibrated = walk.g.add("MatMul", calibrated, walk.floats(places))
     return normalized(walk, calibrated, classes)
 
 
-def _by_column(walk: Walk, calibrators: list[Any], value: str, place: str) -> str:
-    """Each column through its own calibrator."""
-    if all(hasattr(calibrator, "a_") for calibrator in calibrators):
-        slope = finite([[calibrator.a_ for calibrator in calibrators]], "a_", place)
-        offset = finite([[calibrator.b_ for calibrator in calibrators]], "b_", place)
-        scaled = walk.g.add("Add", walk.g.add("Mul", value, walk.floats(-slope)), walk.floats(-offset))
-        return apply_link(walk.g, scaled, Link("sigmoid"))
-    columns = [walk.take(value, [i], len(calibrators)) for i in range(len(calibrators))]
-    return walk.joined([_piecewise(walk, own, column, place) for own, column in zip(calibrators, columns, strict=True)])
+def _log_odds(walk: Walk, calibrators: list[Any], value: str, place: str) -> str:
+    """What the sigmoids are of, [batch, calibrators]."""
+    slope = finite([[calibrator.a_ for calibrator in calibrators]], "a_", place)
+    offset = finite([[calibrator.b_ for calibrator in calibrators]], "b_", place)
+    return walk.g.add("Add", walk.g.add("Mul", value, walk.floats(-slope)), walk.floats(-offset))
 
 
 def _tempered(walk: Walk, value: str, beta: float, classes: int, is_score: bool) -> str:

@@ -101,14 +101,19 @@ _NO_SIGMOID = -709.782712893384
 """At and below it, scikit-learn's sigmoid is 0."""
 
 
-def sigmoids_normalized(walk: Walk, scores: str, if_none: NDArray[np.float64]) -> str:
+def sigmoids_normalized(
+    walk: Walk, scores: str, if_none: NDArray[np.float64], columns: NDArray[np.float64] | None = None
+) -> str:
     """Sigmoids divided by their sum, as the softmax of their logarithms: they may all be too small for float32.
 
     Args:
         if_none: [1, classes], where they are all too small for float64 too.
+        columns: [scores, classes], 1 where a score is that of a class; None: they are in the classes' order.
     """
     minus_logarithms = apply_link(walk.g, walk.g.add("Neg", scores), Link("log1p_exp"))
     shares = apply_link(walk.g, walk.g.add("Neg", minus_logarithms), Link("softmax"))
+    if columns is not None:
+        shares = walk.g.add("MatMul", shares, walk.floats(columns))
     none = walk.g.add("Less", walk.g.add("ReduceMax", scores, axes=[1], keepdims=1), walk.floats(_NO_SIGMOID))
     return walk.g.add("Where", none, walk.floats(if_none), shares)
 

@@ -15,11 +15,24 @@ from nearhand_converters.sources.sklearn.columns import Operation
 
 
 def merged(operations: Iterable[Operation]) -> tuple[Operation, ...]:
-    """The same with neighbouring affine operations made one, in float64."""
+    """The same with neighbouring affine operations made one, in float64, and the centre taken off before a fill.
+
+    What a mean imputer fills in is no float32, and may be large where its distance from the scaler's centre is not.
+    """
     found: list[Operation] = []
     for operation in operations:
-        if operation.kind == "affine" and found and found[-1].kind == "affine":
+        if operation.kind != "affine" or not found:
+            found.append(operation)
+        elif found[-1].kind == "affine":
             found[-1] = _composed(found[-1].parameters, operation.parameters)
+        elif found[-1].kind == "fill":
+            (value,), (centre, scale, offset) = found.pop().parameters, operation.parameters
+            near = float(np.float32(centre))
+            found = [
+                *merged([*found, Operation("affine", (near, 1.0, 0.0))]),
+                Operation("fill", (value - near,)),
+                Operation("affine", (0.0, scale, offset + (near - centre) * scale)),
+            ]
         else:
             found.append(operation)
     return tuple(found)
