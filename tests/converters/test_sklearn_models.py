@@ -219,8 +219,8 @@ def test_gaussians_far_from_zero_keep_their_precision() -> None:
 
 def test_a_column_that_was_constant_in_training_says_nothing() -> None:
     """Its variance is next to nothing, so any other value is half a billion deviations from the mean of every class."""
-    model = fitted(GaussianNB(), np.column_stack([X, np.ones(len(X))]), THREE)
-    check(model, rows=_rows(np.column_stack([X.astype(np.float32), np.zeros(len(X))])), count=200)
+    model = fitted(GaussianNB(), np.column_stack([X, np.zeros(len(X))]), THREE)
+    check(model, rows=_rows(np.column_stack([X.astype(np.float32), np.ones(len(X))])), count=200)
 
 
 @pytest.mark.parametrize(
