@@ -16,6 +16,8 @@ from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Val
 
 _AT_ONCE = 500
 _MOST_TIED = 0.5
+_TOO_NEAR = 64
+"""Times what a distance may be off by: nearer than that, float32 does not know the weight of a neighbour."""
 
 
 def _mean_of_neighbours(walk: Walk, model: Any, columns: Columns, targets: NDArray[np.float64], place: str) -> Value:
@@ -56,7 +58,10 @@ def _mean_of_neighbours(walk: Walk, model: Any, columns: Columns, targets: NDArr
 
 
 def _tied(model: Any, targets: NDArray[np.float64], place: str) -> Callable[[NDArray[np.float64]], NDArray[np.bool_]]:
-    """Whether a row's last neighbour and the next one are equally far, as float32 sees it, and have other targets."""
+    """Whether a row's last neighbour and the next one are equally far, as float32 sees it, and have other targets.
+
+    Or whether a neighbour that is weighted by its distance is so near that it may as well be at 0.
+    """
     points, metric, count = finite(model._fit_X, "the training rows", place), metric_of(model, place), model.n_neighbors
 
     def tied(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -68,6 +73,9 @@ def _tied(model: Any, targets: NDArray[np.float64], place: str) -> Callable[[NDA
             near, reached = np.abs(distance - last) <= off, (distance <= last + off).sum(axis=1)
             for row in np.flatnonzero(reached > count):
                 found[start + row] = np.ptp(targets[near[row]], axis=0).any()
+            if model.weights == "distance":
+                nearest = distance.min(axis=1, keepdims=True)
+                found[start : start + _AT_ONCE] |= ((nearest > 0) & (nearest < _TOO_NEAR * error))[:, 0]
         return found
 
     if tied(points[:_AT_ONCE]).mean() > _MOST_TIED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def _sums(walk: Walk, model: Any, columns: Columns, place: str) -> Value:
     note_range(walk, columns, points)
     gamma, shift = float(model._gamma), float(model.coef0)
 
-    def sums() -> str:
+    def value() -> str:
         g = walk.g
         if model.kernel == "linear":
             return walk.product(columns, points.T @ weights, bias, place)
@@ -49,9 +50,14 @@ def _sums(walk: Walk, model: Any, columns: Columns, place: str) -> Value:
             if model.kernel == "poly":
                 for _ in range(model.degree - 1):
                     kernel = g.add("Mul", kernel, inner)
-        return g.add("Gemm", kernel, walk.floats(weights), walk.floats(bias))
+        # In parts, then the parts: a sum of n numbers one after another loses √n times as much.
+        each = math.isqrt(len(weights)) + 1
+        parts = np.zeros((len(weights), each))
+        parts[np.arange(len(parts)), np.arange(len(parts)) // each] = weights[:, 0]
+        sums = g.add("ReduceSum", g.add("MatMul", kernel, walk.floats(parts)), walk.ints(1), keepdims=1)
+        return g.add("Add", sums, walk.floats(bias))
 
-    return lazily(sums)
+    return lazily(value)
 
 
 def _mixed(weights: NDArray[np.float64]) -> NDArray[np.intp]:
