@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand_converters.errors import SourceError
+from nearhand_converters.errors import SourceError, UnsupportedModelError
 from nearhand_converters.sources.sklearn.columns import Function
 
 
@@ -23,6 +23,16 @@ def class_name(estimator: object) -> str:
 def is_sklearn(estimator: object) -> bool:
     """Whether the object's own class is scikit-learn's: a subclass may compute anything."""
     return type(estimator).__module__.split(".")[0] == "sklearn"
+
+
+def custom_class(estimator: object, what: str, place: str) -> UnsupportedModelError:
+    """The refusal of a class that is not one of scikit-learn's own; ``what``: an estimator or a transformer."""
+    return UnsupportedModelError(
+        f"{class_name(estimator)} is not a class that we know, and its code does not run on a device",
+        code=f"custom-{what}",
+        place=place,
+        remedy="write it with scikit-learn's own classes, or apply it before the model and leave it out",
+    )
 
 
 def parts_of(value: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nearhand_converters.errors import SourceError, UnsupportedModelError
 from nearhand_converters.sources.model import FIRST_KNOWN, InputColumn, Rows
 from nearhand_converters.sources.sklearn.columns import Untouched
-from nearhand_converters.sources.sklearn.library import class_name
+from nearhand_converters.sources.sklearn.library import class_name, custom_class, is_sklearn
 from nearhand_converters.sources.texts import UNSEEN, text_of
 
 
@@ -49,6 +49,7 @@ class Table:
 
         Raises:
             SourceError: the estimator does not say how many columns it has.
+            UnsupportedModelError: nor is its class one of scikit-learn's own.
         """
         try:
             names = getattr(estimator, "feature_names_in_", None)
@@ -57,6 +58,8 @@ class Table:
                 width = 1
         except AttributeError:
             width = None
+        if width is None and not is_sklearn(estimator):
+            raise custom_class(estimator, "transformer" if hasattr(estimator, "transform") else "estimator", place)
         if width is None or width < 1:
             raise SourceError(
                 f"{class_name(estimator)} does not say how many columns it was trained on",

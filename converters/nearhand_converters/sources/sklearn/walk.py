@@ -33,7 +33,7 @@ from nearhand_converters.sources.sklearn.columns import (
     Untouched,
     last_below,
 )
-from nearhand_converters.sources.sklearn.library import check_fitted, class_name, is_sklearn
+from nearhand_converters.sources.sklearn.library import check_fitted, class_name, custom_class, is_sklearn
 from nearhand_converters.sources.sklearn.operations import apply_operations, centred, merged, scale_and_offset
 from nearhand_converters.sources.sklearn.table import Table
 
@@ -177,12 +177,7 @@ class Walk:
     def _unknown(self, estimator: Any, place: str, what: str, known: Mapping[str, Any]) -> UnsupportedModelError:
         name = class_name(estimator)
         if not is_sklearn(estimator):
-            return UnsupportedModelError(
-                f"{name} is not a class that we know, and its code does not run on a device",
-                code=f"custom-{what}",
-                place=place,
-                remedy="write it with scikit-learn's own classes, or apply it before the model and leave it out",
-            )
+            return custom_class(estimator, what, place)
         if name in self._registry.refused:
             code, reason, remedy = self._registry.refused[name]
             return UnsupportedModelError(f"{name} {reason}", code=code, place=place, remedy=remedy)
