@@ -113,8 +113,9 @@ def convert_tabular(
         RuntimeUnavailableError: a target's runtime is not installed, so nothing could be proved.
         StorageError: the bundle cannot be written.
     """
-    # As in training: another number of BLAS threads gives other last bits.
-    with threadpool_limits(1, "blas"), ExitStack() as sessions:
+    # BLAS threads as in training: another number of them gives other last bits. No warning of what is beyond float32:
+    # it is an infinity, and is compared as one.
+    with threadpool_limits(1, "blas"), np.errstate(over="ignore"), ExitStack() as sessions:
         check_out(out, recipe.name, recipe.version)
         runtimes = load_runtimes(targets)
         columns, vocabularies = _columns(model, recipe.name)

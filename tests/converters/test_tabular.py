@@ -24,6 +24,7 @@ from nearhand.bundle.schema import RuntimeName
 from nearhand.bundle.tables import Column
 from nearhand.errors import NearhandError, RuntimeUnavailableError, StorageError
 from nearhand.ranking import Predictor
+from nearhand_converters import convert_model
 from nearhand_converters.errors import DataError, ParityError, UnsupportedModelError
 from nearhand_converters.output import Conversion, read_measured
 from nearhand_converters.recipe import TableRecipe, read_table_recipe
@@ -368,3 +369,14 @@ def test_any_row_is_answered_as_the_original_answers_it(fine: Predictor, rows: l
         np.array([[codes.get(row["plan"], 1)] for row in rows], np.int32).reshape(-1, 1),
     )
     np.testing.assert_array_equal(fine.predict(rows)["value"], np.array(fine_model().predict(asked)["value"]))
+
+
+def test_numbers_beyond_float32_are_no_reason_to_warn(tmp_path: Path) -> None:
+    """Thresholds and neighbours of numbers near the largest float32, and beyond it."""
+    import lightgbm
+
+    x = np.linspace(-1e300, 1e300, 64)[:, None]
+    settings = {"objective": "regression", "verbose": -1, "num_threads": 1, "min_data_in_leaf": 4, "min_data_in_bin": 1}
+    booster = lightgbm.train(settings, lightgbm.Dataset(x, np.arange(64.0)), 3)
+    conversion = convert_model(booster, tmp_path / "huge.nearhand", TableRecipe(name="huge", rows=300))
+    assert conversion.manifest.table_models[0].encoding == "ranks"

@@ -304,7 +304,8 @@ class Original:
         """How much the answer changes if one number becomes the next float32; 0 where that is no number."""
         numbers = rows.numbers.copy()
         own = numbers[:, feature].astype(np.float32)
-        step = np.nextafter(own, np.float32(towards))
+        with np.errstate(over="ignore"):
+            step = np.nextafter(own, np.float32(towards))
         numbers[:, feature] = np.where(np.isfinite(step), step, own)
         answer = self.model.predict(Rows(numbers, rows.categories))[name]
         with np.errstate(invalid="ignore"):
