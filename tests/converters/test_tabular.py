@@ -28,6 +28,7 @@ from nearhand_converters import convert_model
 from nearhand_converters.errors import DataError, ParityError, UnsupportedModelError
 from nearhand_converters.output import Conversion, read_measured
 from nearhand_converters.recipe import TableRecipe, read_table_recipe
+from nearhand_converters.registry import adopt_model, default_sources
 from nearhand_converters.sources.model import InputColumn, Rows, TabularModel
 from nearhand_converters.tabular import Sample, convert_tabular
 from tests.converters.table_models import BIG, OF_PLAN, WEIGHTS, Affine, fine_model, fine_trees
@@ -380,3 +381,18 @@ def test_numbers_beyond_float32_are_no_reason_to_warn(tmp_path: Path) -> None:
     booster = lightgbm.train(settings, lightgbm.Dataset(x, np.arange(64.0)), 3)
     conversion = convert_model(booster, tmp_path / "huge.nearhand", TableRecipe(name="huge", rows=300))
     assert conversion.manifest.table_models[0].encoding == "ranks"
+
+
+def test_no_device_is_asked_for_a_label_that_rounding_decides(tmp_path: Path) -> None:
+    """Six leaves of −1/60 cancel a base score of 0.1 behind a hinge, which shows nothing of it."""
+    import xgboost
+
+    settings = {"objective": "binary:hinge", "base_score": 0.1, "max_depth": 2, "eta": 0.05, "num_parallel_tree": 2}
+    x, label = np.array([[-1.0], [1.0], [2.0]]), np.array([1, 0, 0])
+    booster = xgboost.train({**settings, "nthread": 1}, xgboost.DMatrix(x, label), 3)
+    model = adopt_model(booster, default_sources()).model
+    assert model.trees is not None
+    assert np.abs(model.trees.scores(x, np.empty((3, 0), np.int32))).min() < 1e-7
+    conversion = convert_model(booster, tmp_path / "hinge.nearhand", TableRecipe(name="hinge", rows=300))
+    with Predictor.open(conversion.path, tmp_path / "device") as predictor:  # which asks its golden vectors
+        assert predictor.predict([{"f0": -1.0}]).labels

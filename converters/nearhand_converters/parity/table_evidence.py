@@ -17,6 +17,8 @@ from nearhand_converters.parity.tabular import RELATIVE, Original, Parity, Run
 _MARGIN = 1e-3
 """A label is clear if the best is better than the next by this part of the largest number of the row, or a decision is
 away from 0 by this part of what decisions usually are."""
+_TRIED = 4
+"""How many times as many rows as are kept are looked at for a label that rounding could change."""
 _MEASURED = 4.0
 """How many times the difference that was measured here a device may be off."""
 
@@ -54,20 +56,20 @@ def golden_vectors(
         if name != "label":
             with np.errstate(over="ignore"):
                 usable &= np.isfinite(_table(values).astype(np.float32)).all(axis=1)
-    clear = usable & _clear(outputs)
-    candidates = np.flatnonzero(clear if clear.any() else usable)
-    if not len(candidates):
+    if not usable.any():
         raise UnsupportedModelError(
             "its answers are infinite or NaN for every row", code="not-finite", remedy="train again; training diverged"
         )
-    chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, count).astype(int))]
+    clear = _spread(np.flatnonzero(usable & _clear(outputs)), _TRIED * count)
+    clear = clear[~_close(original, clear)]
+    chosen = _spread(clear if len(clear) else np.flatnonzero(usable), count)
     rows = original.rows[chosen]
     expected = {name: _table(values)[chosen] for name, values in outputs.items()}
     found = [run(rows) for run in runs]
     tolerances = {}
     for name, values in expected.items():
         if name == "label":  # without one clear label nothing can be asked of them
-            tolerances[name] = Decimal(0 if clear.any() else 2**31)
+            tolerances[name] = Decimal(0 if len(clear) else 2**31)
             continue
         measured = max(float(np.abs(_table(given[name]) - values).max(initial=0.0)) for given in found)
         allowed = max(float(one.tolerance) for variant in compared for one in variant.outputs if one.output == name)
@@ -98,6 +100,24 @@ def _clear(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     best = np.sort(-values if name == "distance" else values, axis=1)[:, -2:]
     clear: NDArray[np.bool_] = best[:, 1] - best[:, 0] > _MARGIN * size
     return clear
+
+
+def _close(original: Original, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """bool [rows]: whether rounding alone could give another label, as of a sum that cancels behind a step."""
+    outputs = original.outputs
+    name = next((n for n in ("probability", "score", "distance") if n in outputs), None)
+    if "label" not in outputs or name is None or not len(rows):
+        return np.zeros(len(rows), np.bool_)
+    values, label = _table(outputs[name])[rows], outputs["label"][rows]
+    if values.shape[1] == 1:
+        return original.tied(1 - label, rows) if name == "score" else np.zeros(len(rows), np.bool_)
+    best = np.argsort(values if name == "distance" else -values, axis=1, kind="stable")
+    return original.tied(np.where(best[:, 0] == label, best[:, 1], best[:, 0]), rows)
+
+
+def _spread(rows: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """At most ``count`` of the rows, from the first to the last."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))] if len(rows) else rows
 
 
 def _table(values: NDArray[Any]) -> NDArray[np.float64]:

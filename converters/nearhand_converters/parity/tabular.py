@@ -226,7 +226,7 @@ class Original:
         expected = self.outputs["label"][rows]
         differ = np.flatnonzero(found != expected)
         if len(differ):
-            wrong = differ[~self._tied(found[differ], rows[differ]) & self.decided[rows[differ]]]
+            wrong = differ[~self.tied(found[differ], rows[differ]) & self.decided[rows[differ]]]
             if len(wrong):
                 raise self._broken(
                     label,
@@ -236,7 +236,7 @@ class Original:
                 )
         return len(expected) - len(differ), len(differ)
 
-    def _tied(self, labels: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def tied(self, labels: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool [rows]: whether these labels are as good for the original as its own, but for what it may be off."""
         name = next((n for n in ("probability", "score", "distance") if n in self.outputs), None)
         if name is None:
