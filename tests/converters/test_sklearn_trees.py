@@ -483,3 +483,12 @@ def test_random_models(fitted_model: Fitted) -> None:
 @given(fitted_model=sklearn_models())
 def test_many_random_models(fitted_model: Fitted) -> None:
     assert_exact(read(fitted_model.estimator), 400)
+
+
+def test_numbers_whose_sum_is_infinite_are_no_reason_to_warn() -> None:
+    x = np.linspace(-1e38, 1e38, 40).reshape(20, 2)
+    fitted = GradientBoostingClassifier(n_estimators=2, max_depth=2, random_state=0).fit(x / 1e3, np.arange(20) % 2)
+    model = sklearn_tree_model(fitted, None)
+    assert model is not None
+    rows = Rows(np.array([[3e38, -3e38]] * 8 + [[3e38, 3e38]] * 8), np.empty((16, 0), np.int32))
+    assert np.isfinite(model.predict(rows)["probability"]).all()

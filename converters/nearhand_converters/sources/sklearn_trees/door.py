@@ -192,8 +192,11 @@ def _predict(estimator: Any, table: NDArray[Any]) -> Outputs:
 
 
 def _quietly(call: Callable[[NDArray[Any]], NDArray[Any]], table: NDArray[Any]) -> NDArray[Any]:
-    """The table has the training table's columns, without their names."""
-    with warnings.catch_warnings():
+    """The table has the training table's columns, without their names.
+
+    scikit-learn adds up all numbers to see whether one is infinite; sums of large ones are, and then it looks again.
+    """
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
         return call(table)
 
