@@ -28,8 +28,14 @@ class SystemClock:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
+    _offset = (-1, 0)  # of a minute: within one nobody's changes, and the system's answer takes its time
+
     def utc_offset_minutes(self, at_ms: int) -> int:
-        return time.localtime(at_ms / 1000).tm_gmtoff // 60
+        minute, offset = self._offset
+        if minute != at_ms // 60_000:
+            offset = time.localtime(at_ms / 1000).tm_gmtoff // 60
+            self._offset = (at_ms // 60_000, offset)
+        return offset
 
     def monotonic_ns(self) -> int:
         return time.perf_counter_ns()

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def raw(tmp_path: Path, log: EventLog, durability: Durability) -> Iterator[sqlit
 
 def rows_like(log: EventLog, numbers: Iterator[int]) -> tuple[str, list[tuple[object, ...]]]:
     """The INSERT of a raw row, and the rows of one round: what the log stores for such an event."""
-    kept = vars(log.append(viewed(next(numbers))))
+    kept = asdict(log.append(viewed(next(numbers))))
     texts = {"context": "{}", "properties": '{"seconds":41}'}
     names = [name for name in kept if name != "sequence"]
     rows = [
@@ -66,7 +67,7 @@ def test_append(
     """The checks, the identifier, the clock, the caps and the answer included."""
     numbers = count()
     benchmark.group = f'{PORTION} events one by one, durability "{durability}"'
-    rounds, before = 15, log.count()
+    rounds, before = 60, log.count()
     if contender == "raw SQLite insert":
 
         def make_rows() -> tuple[tuple[str, list[tuple[object, ...]]], dict[str, object]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
+import pickle
 import shutil
 import sqlite3
 import threading
@@ -18,7 +21,7 @@ import pytest
 
 from nearhand.config import Durability
 from nearhand.errors import EventError, StorageError, UsageError
-from nearhand.events import Event, EventLog, EventSchema
+from nearhand.events import Event, EventLog, EventSchema, RecordedEvent
 from nearhand.ids import is_id
 from nearhand.testing.clock import ManualClock
 from tests.sdk.event_logs import START_MS, open_log, output_of, run, sql, viewed
@@ -474,3 +477,16 @@ def test_a_copy_of_the_three_files_is_a_whole_log(path: Path, tmp_path: Path, lo
     shutil.copytree(path.parent, tmp_path / "copy")
     with open_log(tmp_path / "copy" / path.name) as copy:
         assert copy.since(0) == recorded
+
+
+def test_what_was_just_recorded_is_an_event_like_any_other(log: EventLog) -> None:
+    def record() -> RecordedEvent:
+        return log.append(viewed(properties={"seconds": 41, "deep": [1, {"a": None}]}))
+
+    assert pickle.loads(pickle.dumps(kept := record())) == kept == log.since(0)[-1]
+    assert copy.deepcopy(kept := record()) == kept
+    assert hash(kept := record()) == hash(log.since(0)[-1])
+    assert repr(kept := record()) == repr(log.since(0)[-1])
+    assert dataclasses.asdict(kept := record()) == dataclasses.asdict(log.since(0)[-1])
+    with pytest.raises(AttributeError):
+        record().item  # type: ignore[attr-defined]  # noqa: B018

@@ -117,7 +117,7 @@ def append_together(
         assert slow.entered.wait(30)
         slow.begun = 0
         results = [pool.submit(result, call) for call in calls]
-        assert all(arrivals.came.acquire(timeout=30) for _ in range(len(calls) + 1))
+        assert all(arrivals.came.acquire(timeout=30) for _ in calls)
         slow.go_on.set()
         assert first.result(30).item_id == "first"
         return [each.result(30) for each in results]
@@ -158,8 +158,8 @@ def test_a_lock_that_fails_a_group_is_waited_for_once(
         calls = [partial(log.append_many, [viewed(f"t{n}")]) for n in range(4)]
         kept = log._database.write
 
-        def write(work: Callable[[sqlite3.Connection], Any]) -> Any:
-            result = kept(work)
+        def write(*work: Any) -> Any:
+            result = kept(*work)
             other.execute("BEGIN IMMEDIATE")  # as soon as the first append is through
             monkeypatch.setattr(log._database, "write", kept)
             return result
@@ -179,9 +179,9 @@ def test_a_leader_that_is_interrupted_leaves_the_others_to_themselves(
         kept = log._database.write
         interrupts = [None, KeyboardInterrupt]
 
-        def write(work: Callable[[sqlite3.Connection], Any]) -> Any:
+        def write(*work: Any) -> Any:
             interrupt = interrupts.pop(0) if interrupts else None
-            result = kept(work)
+            result = kept(*work)
             if interrupt:
                 raise interrupt  # after the commit: the others do not know that their events are there
             return result

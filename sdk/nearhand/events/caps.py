@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nearhand.errors import StorageError, UsageError
 from nearhand.events.rows import COLUMNS, SIZE, recorded
@@ -14,6 +15,7 @@ DAY_MS = 86_400_000
 CHECK_EVERY = 64  # events from one look at the caps to the next: by so many, the largest of them, the log may be over
 LATEST = 100
 _LEFT = 0.9  # of the bytes, so that not every look evicts
+_SAVED_TOGETHER = 1000  # events: to write the measure down at every look would make the disk wait once more
 _PORTION = 1000  # events that are in memory at once
 
 
@@ -51,7 +53,8 @@ def enforce(connection: sqlite3.Connection, caps: Caps, checkpointer: Checkpoint
         StorageError: the checkpointer failed; nothing was evicted.
     """
     with transaction(connection):
-        stored_bytes, oldest = _measure(connection)
+        measure = _measure(connection)
+        stored_bytes, oldest = measure.bytes, measure.oldest
         (reference,) = connection.execute(
             f"SELECT min(recorded_at) FROM (SELECT recorded_at FROM event ORDER BY sequence DESC LIMIT {LATEST})"
         ).fetchone()
@@ -64,25 +67,41 @@ def enforce(connection: sqlite3.Connection, caps: Caps, checkpointer: Checkpoint
         through = 0
         if stored_bytes > caps.max_bytes:
             through = _reach(connection, cutoff, stored_bytes - _LEFT * caps.max_bytes)
+        if measure.unsaved >= _SAVED_TOGETHER or through or oldest < cutoff:
+            _save(connection, measure)
         if through or oldest < cutoff:
             return _evict(connection, cutoff, through, checkpointer, reference + 1)
         return 0
 
 
-def _measure(connection: sqlite3.Connection) -> tuple[int, int]:
-    """The bytes of all stored events, and a lower bound of their ``recorded_at``; looks at the new ones only."""
-    connection.execute(
-        f"""
-        UPDATE ledger SET measured_through = through, measured_bytes = measured_bytes + bytes,
-            measured_oldest = min(measured_oldest, oldest)
-        FROM (
-            SELECT max(sequence) AS through, sum({SIZE}) AS bytes, min(recorded_at) AS oldest
-            FROM event WHERE sequence > (SELECT measured_through FROM ledger)
-        ) WHERE through IS NOT NULL
-        """
+class _Measure(NamedTuple):
+    """The bytes of the stored events up to a sequence number, and a lower bound of their ``recorded_at``."""
+
+    through: int
+    bytes: int
+    oldest: int
+    unsaved: int  # events that are not in the ledger's measure
+
+
+def _measure(connection: sqlite3.Connection) -> _Measure:
+    """All stored events; looks only at those that are newer than the ledger's measure."""
+    (through, stored_bytes, oldest), (unsaved, last, new_bytes, new_oldest) = (
+        connection.execute("SELECT measured_through, measured_bytes, measured_oldest FROM ledger").fetchone(),
+        connection.execute(
+            f"SELECT count(*), max(sequence), sum({SIZE}), min(recorded_at) FROM event"
+            " WHERE sequence > (SELECT measured_through FROM ledger)"
+        ).fetchone(),
     )
-    stored_bytes, oldest = connection.execute("SELECT measured_bytes, measured_oldest FROM ledger").fetchone()
-    return int(stored_bytes), int(oldest)
+    if not unsaved:
+        return _Measure(through, stored_bytes, oldest, 0)
+    return _Measure(last, stored_bytes + new_bytes, min(oldest, new_oldest), unsaved)
+
+
+def _save(connection: sqlite3.Connection, measure: _Measure) -> None:
+    connection.execute(
+        "UPDATE ledger SET measured_through = ?, measured_bytes = ?, measured_oldest = ?",
+        (measure.through, measure.bytes, measure.oldest),
+    )
 
 
 def _reach(connection: sqlite3.Connection, cutoff: int, excess: float) -> int:

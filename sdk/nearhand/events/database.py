@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from nearhand.clock import Clock
 from nearhand.config import Durability
@@ -16,6 +16,7 @@ from nearhand.errors import StorageError, UsageError
 from nearhand.events.quarantine import folder_lock, inode, is_damage, quarantine, sqlite_code, sync_folder
 from nearhand.events.schema import DamagedError, check, is_sound, ledger_is_sound, migrate
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 5.0  # how long a call waits for another process to finish writing
@@ -58,7 +59,7 @@ class Database:
         self._name = os.fspath(path)
         self.use(lambda connection: None)
 
-    def use(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def use(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
         """What ``work`` gives. If it meets damage it is done a second time, in a fresh file.
 
         Raises:
@@ -69,19 +70,19 @@ class Database:
             raise UsageError("the event log is closed", place=self._name, remedy="open it again")
         try:
             try:
-                return work(self._connection or self._open())
+                return work(self._connection or self._open(), *args, **named)
             except (sqlite3.Error, DamagedError, TypeError, ValueError) as error:
                 if not is_damage(error) and not self._is_damaged(error):
                     raise
                 self._quarantine()
-            return work(self._connection or self._open())
+            return work(self._connection or self._open(), *args, **named)
         except (OSError, sqlite3.Error, DamagedError) as error:
             raise self._storage_error(error) from error
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
         """As :meth:`use`, and again if the file had been moved away: what is acknowledged is where it will be found."""
         while True:
-            result = self.use(work)
+            result = self.use(work, *args, **named)
             if self.follow():
                 return result
 

@@ -9,7 +9,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nearhand.errors import EventError
 
@@ -150,6 +150,30 @@ class RecordedEvent:
     epoch: int
     context: Mapping[str, Scalar] = field(hash=False)
     properties: Mapping[str, JSON] = field(hash=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Called for a field that is not set: what was just recorded has the values of its row only; see below."""
+            values = vars(self)
+            if "_row" not in values:
+                raise AttributeError(name)
+            row = values["_row"]
+            values.update(zip(_FIELDS, row, strict=True), context=json.loads(row[-2]), properties=json.loads(row[-1]))
+            return values[name]
+
+
+_FIELDS = tuple(each.name for each in fields(RecordedEvent))
+
+
+def just_recorded(row: tuple[Any, ...]) -> RecordedEvent:
+    """The event of a row that was just stored: the values of its fields, context and properties as JSON texts.
+
+    Most who record an event look at no more than its identifier, if at that: the fields are set when one is first read.
+    """
+    event = object.__new__(RecordedEvent)
+    vars(event)["_row"] = row
+    return event
 
 
 def recorded_to_json(event: RecordedEvent) -> str:

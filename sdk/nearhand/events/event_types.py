@@ -74,6 +74,10 @@ WELL_KNOWN: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 
+_FIXED = {
+    kind: tuple({**schema.properties, **WELL_KNOWN.get(kind, {})}.items()) for kind, schema in EVENT_TYPES.items()
+}
+
 
 def _is_number(value: JSON) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -104,19 +108,17 @@ def validate(event: Event, event_types: Mapping[str, EventSchema] = {}) -> None:
     Raises:
         EventError: the type is unknown or reserved, or a field that it needs is missing or of the wrong kind.
     """
-    kind, properties = event.event, event.properties
+    kind = event.event
     schema = EVENT_TYPES.get(kind) or event_types.get(kind)
     if schema is None:
         raise _unknown_type(kind, event_types)
     if schema.item and event.item_id is None:
         raise EventError("item_id", f"{kind} is about an item and names none", remedy="pass item_id=…")
-    for name, form in {**schema.properties, **WELL_KNOWN.get(kind, {})}.items():
-        value = properties.get(name)
+    for name, form in _FIXED[kind] if kind in _FIXED else schema.properties.items():
+        value = event.properties.get(name)
         needed = name in schema.properties
-        if value is None and not needed:
-            continue
         noun, example, fits = _FORMS[form]
-        if not fits(value):
+        if not fits(value) and (needed or value is not None):
             problem = f"{kind} needs it, {noun}" if value is None else f"{reprlib.repr(value)} is not {noun}"
             remedy = f'pass properties={{"{name}": {example}}}' + ("" if needed else ", or leave it out")
             raise EventError(f"properties.{name}", problem, remedy=remedy)

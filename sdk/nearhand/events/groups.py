@@ -8,23 +8,17 @@ from collections import deque
 from collections.abc import Callable
 
 from nearhand.errors import StorageError
-from nearhand.events.event import RecordedEvent
 from nearhand.events.rows import Row
 
 
 class Unit:
-    """What one call wants to be kept, all of it or nothing, and what became of it."""
+    """What one call wants to be kept, all of it or nothing, and what became of it; None: nothing yet."""
 
-    __slots__ = ("error", "recorded", "rows")
+    __slots__ = ("outcome", "rows")
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
-        self.recorded: list[RecordedEvent] | None = None
-        self.error: StorageError | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.recorded is not None or self.error is not None
+        self.outcome: list[Row] | StorageError | None = None
 
 
 class Groups:
@@ -34,7 +28,8 @@ class Groups:
     so a thread that is interrupted, leading or waiting, holds up no other one.
 
     Args:
-        commit: keeps units, and sets for each what was recorded or the error. It is called by one thread at a time.
+        commit: keeps units, and sets the outcome of each: the stored rows, or the error. It is called by one thread at
+            a time.
     """
 
     def __init__(self, commit: Callable[[list[Unit]], None]) -> None:
@@ -46,8 +41,8 @@ class Groups:
         self._is_led = False
         self._crowd = 1  # units of the last group
 
-    def keep(self, rows: list[Row]) -> list[RecordedEvent]:
-        """What was recorded for the rows.
+    def keep(self, rows: list[Row]) -> list[Row]:
+        """The rows as they are stored now.
 
         Raises:
             StorageError: they could not be kept; nothing of them has been.
@@ -56,26 +51,27 @@ class Groups:
         leads = False
         try:
             with self._mutex:
-                self._queue.append(unit)
-                while self._is_led and not unit.is_done:
-                    self._wait()
-                if not unit.is_done:
+                if self._is_led:
+                    self._queue.append(unit)
+                    while self._is_led and unit.outcome is None:
+                        self._wait()
+                if unit.outcome is None:
                     leads = self._is_led = True
             if leads:
                 self._lead(unit)
         finally:
-            if leads or not unit.is_done:
+            if leads or unit.outcome is None:
                 with self._mutex:
-                    if unit in self._queue:  # interrupted
+                    if self._queue and unit in self._queue:  # interrupted
                         self._queue.remove(unit)
                     if leads:
                         self._is_led = False
                         if self._waiting:
                             self._turn.notify_all()
-        if unit.error is not None:
-            raise unit.error
-        assert unit.recorded is not None
-        return unit.recorded
+        if type(unit.outcome) is list:
+            return unit.outcome
+        assert isinstance(unit.outcome, StorageError)
+        raise unit.outcome
 
     def _wait(self) -> None:
         self._waiting += 1
@@ -87,8 +83,8 @@ class Groups:
     def _lead(self, unit: Unit) -> None:
         if self._crowd > 1:
             time.sleep(0)  # those who were just served come again: a group of all is better than one of one, one of all
-        units = [self._queue.popleft() for _ in range(len(self._queue))]
-        if unit not in units:  # a leader took it, and was interrupted
+        units = [self._queue.popleft() for _ in range(len(self._queue))] if self._queue else []
+        if unit not in units:  # it came when nobody led, or a leader took it and was interrupted
             units.append(unit)
         self._crowd = len(units)
         self._commit(units)

@@ -14,11 +14,11 @@ from nearhand.config import Durability
 from nearhand.errors import EventError, StorageError, UsageError
 from nearhand.events.caps import CHECK_EVERY, Caps, enforce
 from nearhand.events.database import Database, wipe
-from nearhand.events.event import RESET, Event, RecordedEvent
+from nearhand.events.event import RESET, Event, RecordedEvent, just_recorded
 from nearhand.events.event_types import EventSchema, validate
 from nearhand.events.groups import Groups, Unit
 from nearhand.events.quarantine import files_of, quarantined, sqlite_code
-from nearhand.events.rows import SIZE, Row, insert_marker, insert_one, insert_units
+from nearhand.events.rows import EPOCH, SEQUENCE, SIZE, Row, insert_marker, insert_units
 from nearhand.events.schema import transaction
 from nearhand.events.state import (
     Checkpointer,
@@ -74,7 +74,7 @@ class EventLog:
         self.eviction_failures = 0
         self._epoch = 0  # a guess: another process may have reset the preferences
         self._generation = 0
-        self._groups = Groups(self._commit_group)
+        self._groups = Groups(self._commit)
         self._lock = threading.Lock()  # for the database, and all that is said about it here
         # The app may change its working directory, and ":memory:" is a file here.
         self._database = Database(path.absolute(), clock=clock, durability=durability)
@@ -94,7 +94,7 @@ class EventLog:
             StorageError: it could not be written; nothing of it has been.
             UsageError: the log is closed, or ``event`` is not an :class:`Event`.
         """
-        return self._groups.keep([self._row(event)])[0]
+        return just_recorded(self._groups.keep([self._row(event)])[0])
 
     def append_many(self, events: Iterable[Event]) -> list[RecordedEvent]:
         """Keep several events in one transaction, all of them or none; see :meth:`append`.
@@ -113,7 +113,7 @@ class EventLog:
                 rows.append(self._row(event))
             except EventError as error:
                 raise EventError(f"events[{position}].{error.field}", error.problem, remedy=error.remedy) from error
-        return self._groups.keep(rows) if rows else []
+        return [just_recorded(row) for row in self._groups.keep(rows)] if rows else []
 
     def reset(self) -> RecordedEvent:
         """Begin a new epoch: what was recorded so far stays visible, and is no taste any more.
@@ -129,7 +129,7 @@ class EventLog:
         offset = self._clock.utc_offset_minutes(now)
         row = (random_id(), None, now, now, offset, RESET, None, None, None, 0, "{}", "{}")
         with self._lock:
-            marker = self._database.write(lambda connection: insert_marker(connection, row))
+            marker = just_recorded(self._database.write(insert_marker, row))
             self._epoch = marker.epoch
             self._generation += 1
             return marker
@@ -363,41 +363,36 @@ class EventLog:
             event.texts["properties"],
         )
 
-    def _commit_group(self, units: list[Unit]) -> None:
-        with self._lock:
-            self._commit(units)
-
     def _commit(self, units: list[Unit]) -> None:
         """Keep all units; if that fails, each by itself, so that one cannot take the others down."""
-        try:
-            kept = self._insert([unit.rows for unit in units])
-        except StorageError as error:
-            if len(units) > 1 and sqlite_code(error.__cause__) != sqlite3.SQLITE_BUSY:  # which has waited long enough
+        with self._lock:
+            try:
+                self._insert(units)
+            except StorageError as error:
+                busy = sqlite_code(error.__cause__) == sqlite3.SQLITE_BUSY  # which has waited long enough
                 for unit in units:
-                    self._commit([unit])
-                return
-            for unit in units:
-                unit.error = error
-        else:
-            for unit, recorded in zip(units, kept, strict=True):
-                unit.recorded = recorded
+                    unit.outcome = error if busy or len(units) == 1 else self._outcome(unit)
 
-    def _insert(self, units: list[list[Row]]) -> list[list[RecordedEvent]]:
-        def insert(connection: sqlite3.Connection) -> list[list[RecordedEvent]]:
-            if len(units) == 1 and len(units[0]) == 1:
-                return [[insert_one(connection, units[0][0])]]
-            return insert_units(connection, units)
+    def _outcome(self, unit: Unit) -> list[Row] | StorageError | None:
+        try:
+            self._insert([unit])
+        except StorageError as error:
+            return error
+        return unit.outcome
 
+    def _insert(self, units: list[Unit]) -> None:
         while True:
-            kept = self._database.write(insert)
+            kept = self._database.write(insert_units, [unit.rows for unit in units])
             opened = self._database.openings
             self._generation += 1
             last = kept[-1][-1]
-            self._epoch = last.epoch
-            if last.sequence % CHECK_EVERY < sum(map(len, kept)):  # a multiple of it is among those
+            self._epoch = last[EPOCH]
+            if last[SEQUENCE] % CHECK_EVERY < sum(map(len, kept)):  # a multiple of it is among those
                 self._evict_if_possible()
             if self._database.openings == opened:  # else the eviction met damage, and the events are in the old file
-                return kept
+                for unit, rows in zip(units, kept, strict=True):
+                    unit.outcome = rows
+                return
 
     def _evict_if_possible(self) -> None:
         try:

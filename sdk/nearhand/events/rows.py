@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeAlias
 
@@ -23,11 +23,13 @@ _TEXTS = ("event_id", "event", "item_id", "user", "recommendation_id", "context"
 #: SQL: the bytes of a row, of which the caps speak.
 SIZE = f"({ROW_BYTES} + " + " + ".join(f"ifnull(length(CAST({text} AS BLOB)), 0)" for text in _TEXTS) + ")"
 
-_EPOCH = COLUMNS.index("epoch")
-# A guess of the epoch that is wrong becomes a NULL, which the column refuses; a known identifier inserts nothing.
+SEQUENCE = COLUMNS.index("sequence")
+EPOCH = COLUMNS.index("epoch")
+# A guess of the epoch that is wrong becomes a NULL, which the column refuses.
 _VALUES = ["?"] * len(COLUMNS)
-_VALUES[_EPOCH] = "(SELECT epoch FROM ledger WHERE epoch = ?)"
-_INSERT = f"INSERT INTO event ({', '.join(COLUMNS)}) VALUES ({', '.join(_VALUES)}) ON CONFLICT (event_id) DO NOTHING"
+_VALUES[EPOCH] = "(SELECT epoch FROM ledger WHERE epoch = ?)"
+_INSERT = f"INSERT INTO event ({', '.join(COLUMNS)}) VALUES ({', '.join(_VALUES)})"
+_INSERT_NEW = f"{_INSERT} ON CONFLICT (event_id) DO NOTHING"
 _decode = json.JSONDecoder().raw_decode  # what is stored has no space around it
 
 
@@ -57,25 +59,25 @@ def _decoded(text: str) -> Any:
     return value
 
 
-def insert_one(connection: sqlite3.Connection, row: Row) -> RecordedEvent:
-    """Keep one event, as a transaction of its own: see :func:`insert_units`."""
-    try:
-        done = connection.execute(_INSERT, row)  # a single statement: it is its own transaction
-        if done.rowcount == 1:
-            return recorded((row[0], done.lastrowid, *row[2:]))
-    except sqlite3.IntegrityError:
-        pass  # the guess was wrong
-    return insert_units(connection, [[row]])[0][0]
+def insert_units(connection: sqlite3.Connection, units: Sequence[list[Row]]) -> list[list[Row]]:
+    """Keep what several callers brought, in one transaction.
 
-
-def insert_units(connection: sqlite3.Connection, units: Iterable[list[Row]]) -> list[list[RecordedEvent]]:
-    """Keep what several callers brought, in one transaction; an identifier that is there already gives that event."""
+    Returns:
+        each row as it is stored now; for an identifier that was there already, the row of that event.
+    """
+    if len(units) == 1 and len(units[0]) == 1:
+        row = units[0][0]
+        try:
+            done = connection.execute(_INSERT, row)  # a single statement: it is its own transaction
+            return [[(row[0], done.lastrowid, *row[2:])]]
+        except sqlite3.IntegrityError:
+            pass  # the identifier is known, or the guess of the epoch was wrong
     with transaction(connection):
         (epoch,) = connection.execute("SELECT epoch FROM ledger").fetchone()
         return [[_insert(connection, row, epoch) for row in rows] for rows in units]
 
 
-def insert_marker(connection: sqlite3.Connection, row: Row) -> RecordedEvent:
+def insert_marker(connection: sqlite3.Connection, row: Row) -> Row:
     """Keep the marker of a reset, and count the reset, in one transaction."""
     with transaction(connection):
         connection.execute("UPDATE ledger SET epoch = epoch + 1")
@@ -83,9 +85,11 @@ def insert_marker(connection: sqlite3.Connection, row: Row) -> RecordedEvent:
         return _insert(connection, row, epoch)
 
 
-def _insert(connection: sqlite3.Connection, row: Row, epoch: int) -> RecordedEvent:
-    row = (*row[:_EPOCH], epoch, *row[_EPOCH + 1 :])
-    done = connection.execute(_INSERT, row)
+def _insert(connection: sqlite3.Connection, row: Row, epoch: int) -> Row:
+    row = (*row[:EPOCH], epoch, *row[EPOCH + 1 :])
+    done = connection.execute(_INSERT_NEW, row)
     if done.rowcount == 1:
-        return recorded((row[0], done.lastrowid, *row[2:]))
-    return recorded(connection.execute(f"{SELECT} WHERE event_id = ?", row[:1]).fetchone())
+        return (row[0], done.lastrowid, *row[2:])
+    there: Row = connection.execute(f"{SELECT} WHERE event_id = ?", row[:1]).fetchone()
+    recorded(there)  # it may be damaged
+    return there
