@@ -156,7 +156,7 @@ class RecordedEvent:
         def __getattr__(self, name: str) -> object:
             """Called for a field that is not set: what was just recorded has the values of its row only; see below."""
             values = vars(self)
-            if "_row" not in values:
+            if "_row" not in values or name not in _FIELDS:
                 raise AttributeError(name)
             row = values["_row"]
             values.update(zip(_FIELDS, row, strict=True), context=json.loads(row[-2]), properties=json.loads(row[-1]))
