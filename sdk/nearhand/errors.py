@@ -7,6 +7,7 @@
     ├── EventError              an event is malformed; ``field`` names the field
     ├── ProgramError            a feature program is malformed; ``place`` ends in the path of the value
     ├── StorageError            the event log cannot be opened, read or written
+    ├── EncryptionError         the data cannot be read with this key, or there is no key; nothing was changed
     ├── RuntimeUnavailableError no installed runtime can run any variant of the bundle
     ├── ModelError              a model does not load, does not run, or fails its golden vectors
     └── BundleError             a bundle is refused; nothing has been written
@@ -57,6 +58,10 @@ class ProgramError(NearhandError):
 
 class StorageError(NearhandError):
     """The event log cannot be opened, read or written."""
+
+
+class EncryptionError(NearhandError):
+    """The data cannot be read with this key, or there is no key. Nothing was changed."""
 
 
 class RuntimeUnavailableError(NearhandError):

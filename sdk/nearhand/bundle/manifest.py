@@ -21,6 +21,7 @@ from nearhand.bundle.schema import (
     Role,
     semantic_version,
 )
+from nearhand.bundle.serving import DecisionPolicy, ListPolicy
 from nearhand.bundle.tables import TableModel, VocabulariesReference
 from nearhand.errors import UsageError
 from nearhand.events.event_types import EventSchema, check_event_types
@@ -47,6 +48,8 @@ class Manifest:
         event_types: the types of the app's own, beside :data:`nearhand.events.EVENT_TYPES`, and what each needs.
         features: the feature program, if the bundle has one.
         vocabularies: those of the columns of its rankers and predictors, if they have any.
+        listing: how a list is made of the candidates; only for a bundle that recommends.
+        decisions: what the app may ask to be decided.
     """
 
     format: int
@@ -63,6 +66,8 @@ class Manifest:
     evidence: Evidence | None = None
     features: FeaturesReference | None = None
     vocabularies: VocabulariesReference | None = None
+    listing: ListPolicy | None = None
+    decisions: tuple[DecisionPolicy, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -77,7 +82,7 @@ class Manifest:
         for name in _RETRIEVAL:
             if (getattr(self, name) is not None) != bool(roles):
                 problem = "is missing" if roles else "stands there without an encoder and an index"
-                raise FieldError(name, problem, "build the bundle again with `nearhand convert`")
+                raise FieldError(name, problem, _REBUILD)
         names = [model.name for model in self.table_models]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two models have the name {twice!r}")
@@ -87,8 +92,28 @@ class Manifest:
             raise ValueError(
                 f"the columns use the vocabularies {sorted(map(str, used))}, and there are {sorted(known)}"
             )
+        self._check_serving(bool(roles))
         spoken = set() if self.policy is None else {*self.policy.seen, *self.policy.verbs}  # each confidence has a verb
         check_event_types(self.event_types, spoken)
+
+    def _check_serving(self, recommends: bool) -> None:
+        models = {model.name: model for model in self.table_models}
+        if self.listing is not None:
+            if not recommends:
+                raise FieldError("listing", "stands there without an encoder and an index", _REBUILD)
+            ranker = self.listing.ranker
+            if ranker is not None and (ranker not in models or models[ranker].role != "ranker"):
+                raise FieldError("listing.ranker", f"is {ranker!r}, which is no ranker of the bundle", _REBUILD)
+        names = [decision.name for decision in self.decisions]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise FieldError("decisions", f"have two of the name {twice!r}", _REBUILD)
+        for number, decision in enumerate(self.decisions):
+            model = models.get(decision.predictor)
+            if model is None or model.role != "predictor" or model.task not in ("regression", "binary"):
+                problem = (
+                    f"is {decision.predictor!r}, which is no predictor of the bundle for regression or two classes"
+                )
+                raise FieldError(f"decisions[{number}].predictor", problem, _REBUILD)
 
     def files(self) -> Iterator[FileReference]:
         """Every file of the bundle but the manifest itself."""
@@ -155,4 +180,5 @@ class Manifest:
         )
 
 
+_REBUILD = "build the bundle again with `nearhand convert`"
 _RETRIEVAL = tuple(part.name for part in fields(Retrieval))

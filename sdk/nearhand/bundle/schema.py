@@ -237,6 +237,8 @@ class Items:
         years: 0 where unknown.
         directors: "" where unknown.
         popularity: number of positive training interactions of the item.
+        min_ages: the age in years from which the item is allowed, 0: any; empty: not known of any item.
+        added_at: when it came into the catalogue, ms since the epoch, 0: unknown; empty: not known of any item.
     """
 
     item_ids: tuple[str, ...]
@@ -245,9 +247,12 @@ class Items:
     genres: tuple[tuple[str, ...], ...]
     directors: tuple[str, ...]
     popularity: tuple[int, ...]
+    min_ages: tuple[int, ...] = ()
+    added_at: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        lengths = {len(column) for column in vars(self).values()}
+        columns = vars(self)
+        lengths = {len(column) for name, column in columns.items() if column or name not in ("min_ages", "added_at")}
         if len(lengths) != 1:
             raise ValueError(f"columns have different lengths {sorted(lengths)}")
         if len(set(self.item_ids)) != len(self.item_ids):

@@ -1,0 +1,1 @@
+"""Decisions: a prediction and declared rules make an action; and the best time to notify."""

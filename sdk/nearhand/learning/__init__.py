@@ -1,0 +1,1 @@
+"""Learning on the device: what was shown, what came of it, and a bandit that re-ranks by it."""

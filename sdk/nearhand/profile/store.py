@@ -1,0 +1,197 @@
+"""One SQLite file for a profile's values and journals. What each of them means is said by whoever keeps it here."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from nearhand.cipher import Cipher
+from nearhand.config import Durability
+from nearhand.errors import StorageError, UsageError
+
+T = TypeVar("T")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS entry (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    journal TEXT NOT NULL,
+    name TEXT NOT NULL, -- unique in its journal
+    at INTEGER NOT NULL, -- ms since the epoch by the device's clock
+    content BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS entry_name ON entry (journal, name);
+"""
+
+
+class Entry(NamedTuple):
+    """A line of a journal: its number in the file, its name, when it was written (ms), and its content."""
+
+    sequence: int
+    name: str
+    at: int
+    content: bytes
+
+
+class ProfileStore:
+    """Values by name, and journals that are appended to. Safe for several threads and processes.
+
+    Args:
+        path: the SQLite file; made, with its folder, if it is missing.
+        durability: what a write that returned survives; see :class:`nearhand.config.Config`.
+        cipher: seals contents, and hides the names of entries; None: nothing is encrypted.
+
+    Raises:
+        StorageError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, durability: Durability, cipher: Cipher | None = None) -> None:
+        self._path = path
+        self._cipher = cipher
+        self._lock = threading.RLock()
+        self._closed = False
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.execute("PRAGMA temp_store = MEMORY")
+            self._connection.executescript(_SCHEMA)
+
+    def get(self, name: str) -> bytes | None:
+        """The value of a name, None if it has none.
+
+        Raises:
+            StorageError: the file cannot be read. EncryptionError: it was written with another key.
+        """
+        row = self._use(lambda c: c.execute("SELECT content FROM value WHERE name = ?", (name,)).fetchone())
+        return None if row is None else self._opened(row[0], f"value {name}")
+
+    def put(self, name: str, content: bytes | None) -> None:
+        """Set the value of a name; None deletes it.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        if content is None:
+            self._use(lambda c: c.execute("DELETE FROM value WHERE name = ?", (name,)))
+            return
+        sealed = self._sealed(content, f"value {name}")
+        self._use(lambda c: c.execute("INSERT OR REPLACE INTO value VALUES (?, ?)", (name, sealed)))
+
+    def append(self, journal: str, name: str, at: int, content: bytes, *, keep: int) -> None:
+        """Add a line to a journal; the oldest go when it has more than ``keep``. A name that is there is replaced.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        row = (journal, self._index(name), at, self._sealed(self._packed(name, content), f"journal {journal}"))
+
+        def add(connection: sqlite3.Connection) -> None:
+            last = connection.execute(
+                "INSERT OR REPLACE INTO entry (journal, name, at, content) VALUES (?, ?, ?, ?)", row
+            ).lastrowid
+            if last is not None and last % 64 == 0:  # so it may have 63 more
+                connection.execute(
+                    "DELETE FROM entry WHERE journal = ?1 AND sequence <= (SELECT sequence FROM entry"
+                    " WHERE journal = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
+                    (journal, keep),
+                )
+
+        self._use(add)
+
+    def find(self, journal: str, name: str) -> Entry | None:
+        """The line of that name, None if there is none (any more).
+
+        Raises:
+            StorageError: the file cannot be read. EncryptionError: it was written with another key.
+        """
+        row = self._use(
+            lambda c: c.execute(
+                "SELECT sequence, at, content FROM entry WHERE journal = ? AND name = ?", (journal, self._index(name))
+            ).fetchone()
+        )
+        return None if row is None else self._entry(journal, row)
+
+    def entries(self, journal: str, after: int = 0) -> list[Entry]:
+        """The lines of a journal with a greater ``sequence``, the earliest first.
+
+        Raises:
+            StorageError: the file cannot be read. EncryptionError: they were written with another key.
+        """
+        rows = self._use(
+            lambda c: c.execute(
+                "SELECT sequence, at, content FROM entry WHERE journal = ? AND sequence > ? ORDER BY sequence",
+                (journal, after),
+            ).fetchall()
+        )
+        return [self._entry(journal, row) for row in rows]
+
+    def clear(self, *journals: str) -> None:
+        """Delete all lines of some journals; without any, everything: values and journals. The bytes are overwritten.
+
+        Raises:
+            StorageError: it could not be done.
+        """
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if journals:
+                    connection.executemany("DELETE FROM entry WHERE journal = ?", [(journal,) for journal in journals])
+                else:
+                    connection.execute("DELETE FROM entry")
+                    connection.execute("DELETE FROM value")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            # SQLite leaves old places of moved rows; and the write-ahead log has everything.
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        self._use(delete)
+
+    def close(self) -> None:
+        """Close the file. Closing again does nothing; any other call raises UsageError."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._connection.close()
+
+    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            if self._closed:
+                raise UsageError("the profile is closed", place=str(self._path), remedy="open it again")
+            with self._errors():
+                return work(self._connection)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            remedy = "check that the folder can be written and has space, and try again"
+            raise StorageError(str(error), place=str(self._path), remedy=remedy) from error
+
+    def _entry(self, journal: str, row: tuple[int, int, bytes]) -> Entry:
+        sequence, at, content = row
+        name, _, rest = self._opened(content, f"journal {journal}").partition(b"\n")
+        return Entry(sequence, name.decode(), at, rest)
+
+    def _packed(self, name: str, content: bytes) -> bytes:
+        return name.encode() + b"\n" + content
+
+    def _index(self, name: str) -> str:
+        return name if self._cipher is None else self._cipher.index(name)
+
+    def _sealed(self, content: bytes, place: str) -> bytes:
+        return content if self._cipher is None else self._cipher.seal(content, place)
+
+    def _opened(self, content: bytes, place: str) -> bytes:
+        return content if self._cipher is None else self._cipher.open(content, place)
