@@ -8,8 +8,10 @@ with the fault armed; when it has ended, the files are examined here, with nothi
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import sys
@@ -17,6 +19,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unittest import mock
 
 from nearhand.config import Durability
 from tests.faults.io_faults import Disk, Fault, Manner
@@ -26,10 +29,17 @@ from tests.faults.story import Teller, Told
 
 @dataclass(frozen=True)
 class Run:
+    """One play of a scenario.
+
+    Attributes:
+        seed: of all that is random in it, as the identifiers are: so a run can be repeated.
+    """
+
     folder: str
     scenario: str
     durability: Durability
     fault: Fault
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,18 +51,21 @@ class Outcome:
         hit: the first call that failed; empty if none did.
         calls: how many calls the scenario made; 0 if it was killed.
         errors: what the SDK raised.
+        left: a digest of the files as they were when it had ended.
     """
 
     problem: str
     hit: str
     calls: int
     errors: list[str]
+    left: str
 
 
 def play(run: Run, folder: Path, disk: Disk, told_to: int) -> None:
     """The scenario, in the fork; does not return."""
     try:
         teller = Teller(lambda line: _say(told_to, line), tries=2)
+        _seed(run, disk)
         disk.arm(folder, run.fault, told_to)
         SCENARIOS[run.scenario].play(folder, run.durability, teller)
         _say(told_to, json.dumps({"calls": disk.disarm(), "gave_up": teller.gave_up}))
@@ -61,6 +74,14 @@ def play(run: Run, folder: Path, disk: Disk, told_to: int) -> None:
         _say(told_to, json.dumps({"crash": traceback.format_exc()}))
     finally:
         os._exit(1)
+
+
+def _seed(run: Run, disk: Disk) -> None:
+    dice = random.Random(run.seed)
+    numbers = Path(run.folder) / "random"
+    numbers.write_bytes(dice.randbytes(256))  # SQLite reads them once, as it notices that this is a new process
+    disk.draw_from(numbers)
+    mock.patch.object(os, "urandom", dice.randbytes).start()
 
 
 def run_once(run: Run, disk: Disk) -> Outcome:
@@ -92,11 +113,13 @@ def run_once(run: Run, disk: Disk) -> Outcome:
         problem += f"one fault, and these failed twice: {facts['gave_up']}"
     if manner == Manner.POWER and run.durability == "process":
         told.forgive()
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    left = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     try:
         scenario.check(folder, told)
     except Exception:  # noqa: BLE001 - whatever it is, it is the answer
         problem += traceback.format_exc()
-    return Outcome(problem, hit, facts.get("calls", 0), told.errors)
+    return Outcome(problem, hit, facts.get("calls", 0), told.errors, left)
 
 
 def runs() -> Iterator[Run]:

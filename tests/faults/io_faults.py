@@ -54,6 +54,10 @@ class Disk:
         self._library.io_watch(os.fsencode(folder))
         self._library.io_arm(fault.first, fault.last, fault.manner, fault.error, fault.seed, tell)
 
+    def draw_from(self, file: Path) -> None:
+        """From here on SQLite's random numbers, of which it asks the system for few, begin with the file's bytes."""
+        self._library.io_draw_from(os.fsencode(file))
+
     def disarm(self) -> int:
         """From here on nothing fails. Returns how many calls were counted."""
         self._library.io_disarm()

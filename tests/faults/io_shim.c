@@ -25,6 +25,7 @@ static size_t watched_length;
 static long first, last, calls; /* armed for the calls number first to last; nothing is counted while last is 0 */
 static int how, error_number, tell; /* tell: where the first call that fails is written, or -1 */
 static unsigned seed;
+static char dice[PATH_MAX]; /* what is opened in place of /dev/urandom, if it is set */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(name) ({ static __typeof__(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name); real; })
@@ -260,6 +261,7 @@ ALLOCATE(posix_fallocate64, off64_t)
         va_start(arguments, flags);                                     \
         mode_t mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;  \
         va_end(arguments);                                              \
+        if (*dice && !strcmp(path, "/dev/urandom")) path = dice;        \
         int makes = (flags & O_CREAT) && is_watched(path) && access(path, F_OK); \
         return FAULTY("create", makes, path, , REAL(name)(path, flags, mode), has_named(NULL, path)); \
     }
@@ -287,6 +289,8 @@ void io_watch(const char *folder) {
     snprintf(watched, sizeof watched, "%s", folder);
     watched_length = strlen(watched);
 }
+
+void io_draw_from(const char *file) { snprintf(dice, sizeof dice, "%s", file); }
 
 void io_arm(long first_call, long last_call, int fault, int error, unsigned lost, int hit) {
     first = first_call, last = last_call, how = fault, error_number = error, seed = lost, tell = hit;

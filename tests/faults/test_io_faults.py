@@ -26,7 +26,10 @@ from tests.faults.io_faults import NEVER, Fault, Manner
 from tests.faults.needs import ROOT, build_shim
 from tests.faults.scenarios import SCENARIOS
 
-Play = Callable[[str, Durability, Fault], Outcome]
+Play = Callable[[str, Durability, Fault, int], Outcome]
+
+#: Of what is random in the scenarios. Another one tries other identifiers; a failure is repeated with the same one.
+SEED = int(os.environ.get("NEARHAND_FAULT_SEED", "0"))
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         assert child.stdout is not None
         say, hear = child.stdin.write, child.stdout.readline
 
-        def play_once(scenario: str, durability: Durability, fault: Fault) -> Outcome:
-            say(json.dumps(asdict(Run(f"{folder}/run", scenario, durability, fault))) + "\n")
+        def play_once(scenario: str, durability: Durability, fault: Fault, seed: int) -> Outcome:
+            say(json.dumps(asdict(Run(f"{folder}/run", scenario, durability, fault, seed))) + "\n")
             return Outcome(**json.loads(hear()))
 
         yield play_once
@@ -88,15 +91,23 @@ def fail_each(play: Play, scenario: str, durability: Durability, case: Case) -> 
     problems = []
     calls: Counter[str] = Counter()
     for n in count(1):
-        outcome = play(scenario, durability, case.at(n))
+        outcome = play(scenario, durability, case.at(n), SEED)
         if outcome.problem:
             problems.append(f"call {n} ({outcome.hit}): {outcome.errors}\n{outcome.problem}")
         if not outcome.hit:
             assert not outcome.errors
             break
         calls[outcome.hit.partition(" ")[0]] += 1
-    assert not problems, "\n\n".join([f"{len(problems)} of {n} runs went wrong", *problems[:3]])
+    assert not problems, "\n\n".join([f"{len(problems)} of {n} runs of seed {SEED} went wrong", *problems[:3]])
     return calls
+
+
+def test_a_run_can_be_repeated(play: Play) -> None:
+    kill = CASES["killed"].at(200)
+    first, again, another = (play("life", "power", kill, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.hit == another.hit
+    assert first.left != another.left
 
 
 @pytest.mark.parametrize(
