@@ -140,8 +140,8 @@ class EventLog:
         Its bytes are overwritten in the database, and then taken out of the write-ahead log. If another process reads
         that at the moment, this is tried again when something else is forgotten, and when the log is closed or opened.
         What the caps have evicted cannot be forgotten: it is no event any more, and its part of a state stays.
-        Memory is not overwritten. After a crash in the first write since the log was opened, SQLite can leave some of
-        the memory of the process that opens it next in the ``-shm`` file, until something is written or it is closed.
+        Memory is not overwritten; and after a crash, SQLite can leave some of the memory of the process that opens the
+        log next in the ``-shm`` file, until something is written or the log is closed.
 
         Returns:
             whether it was there.
