@@ -1,4 +1,4 @@
-"""``nearhand``: verify, inspect, recommend and predict; convert, replay and events are registered here.
+"""``nearhand``: verify, inspect, merge, recommend and predict; convert, replay and events are registered here.
 
 Exit codes: 0 done; 1 the check was made and the answer is no (a budget is broken, an artifact differs from its
 original, golden vectors differ); 2 the input or the command line is refused.
@@ -17,18 +17,19 @@ from typing import Any, get_args
 
 import click
 
-from nearhand import Config, Event, EventError, NearhandError, Personalizer, UsageError, __version__
+from nearhand import Config, Event, EventError, Personalizer, UsageError, __version__
 from nearhand.bundle import Archive, install_bundle, verify_bundle
 from nearhand.bundle.document import serialize
 from nearhand.bundle.manifest import Manifest
-from nearhand.bundle.schema import Items, Precision, RuntimeName, Variant
+from nearhand.bundle.schema import Items, Precision, RuntimeName
 from nearhand.bundle.tables import TableModel, parse_vocabularies
 from nearhand.events import event_from_json
 from nearhand.ranking import Predictor
-from nearhand.runtime import installed_runtimes
 from nearhand_converters.console import json_option, reporting_errors
 from nearhand_converters.convert_command import convert_command
+from nearhand_converters.merge import merge_bundles
 from nearhand_converters.output import read_measured
+from nearhand_converters.recipe import Serving, read_serving
 from nearhand_converters.replay.command import events_command, replay_command
 from nearhand_converters.sample import SampleTable, read_sample
 from nearhand_converters.show import (
@@ -36,9 +37,11 @@ from nearhand_converters.show import (
     print_evidence,
     print_predictions,
     print_recommendations,
+    print_serving,
     print_slices,
     print_table_model,
 )
+from nearhand_converters.verification import failures, run_golden
 
 _bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 
@@ -61,8 +64,9 @@ def verify_command(bundle: Path, as_json: bool) -> None:
     """Check every byte of BUNDLE, then run its golden vectors on each installed runtime."""
     with reporting_errors(as_json=as_json):
         manifest = verify_bundle(bundle, sdk_version=__version__)
-        results = _run_golden(bundle, manifest)
-    failed = [name for name, result in results.items() if result not in ("passed", "not run: runtime not installed")]
+        with tempfile.TemporaryDirectory() as folder:
+            slot = install_bundle(bundle, Path(folder) / "slots", sdk_version=__version__)
+            results = run_golden(slot, Path(folder) / "selftests")
     if as_json:
         document = {"bundle": manifest.name, "version": manifest.version, "valid": True, "golden": results}
         click.echo(json.dumps(document))
@@ -70,7 +74,7 @@ def verify_command(bundle: Path, as_json: bool) -> None:
         click.echo(f"{manifest.name} {manifest.version}: every file is as the manifest says")
         for name, result in results.items():
             click.echo(f"  golden vectors on {name}: {result}")
-    if failed:
+    if failures(results):
         sys.exit(1)
 
 
@@ -91,6 +95,7 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
         click.echo(f"{retrieval.items.count:,} items, history window {retrieval.policy.window}")
         print_evidence(manifest, read_measured(bundle))
         print_slices(manifest)
+    print_serving(manifest)
     for table_model in manifest.table_models:
         print_table_model(table_model, read_measured(bundle))
         print_columns(table_model, vocabularies)
@@ -101,6 +106,59 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
             kind = model.name if isinstance(model, TableModel) else model.kind
             click.echo(f"{model.role} ({kind}) on {runtime} needs {', '.join(operators)}")
     click.echo("made with " + ", ".join(f"{key} {value[:12]}" for key, value in sorted(manifest.provenance.items())))
+
+
+@main.command("merge")
+@click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--serving",
+    type=click.Path(path_type=Path),
+    help="TOML file with [listing], how a list is made of the candidates, and [[decisions]], when which action is "
+    "taken. What it says takes the place of what a BUNDLE says of the same.",
+)
+@click.option("--name", help="Of the bundle.  [default: that of the BUNDLE that recommends, else of the first]")
+@click.option("--version", help="Of the bundle.  [default: that of the same BUNDLE]")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The bundle, ending in .nearhand; else a folder for NAME-VERSION.nearhand.",
+)
+@json_option
+def merge_command(
+    bundles: Sequence[Path], serving: Path | None, name: str | None, version: str | None, out: Path, as_json: bool
+) -> None:
+    """Make one bundle of several: at most one that recommends, and any number with rankers and predictors.
+
+    The result is verified, and its golden vectors are run on each installed runtime, before it is written. The same
+    input gives the same bytes.
+    """
+    with reporting_errors(as_json=as_json):
+        parts = Serving() if serving is None else read_serving(serving)
+        merge = merge_bundles(
+            bundles, out=out, listing=parts.listing, decisions=parts.decisions, name=name, version=version
+        )
+    manifest = merge.manifest
+    size = merge.path.stat().st_size
+    if as_json:
+        models = [
+            {"role": model.role, "name": model.name if isinstance(model, TableModel) else model.kind}
+            for model in manifest.models
+        ]
+        served = {"listing": manifest.listing, "decisions": manifest.decisions}
+        document = {"bundle": str(merge.path), "bytes": size, "name": manifest.name, "version": manifest.version}
+        click.echo(
+            json.dumps({**document, "models": models, **json.loads(serialize(served)), "golden": dict(merge.golden)})
+        )
+        return
+    click.echo(f"{manifest.name} {manifest.version}")
+    for model in manifest.models:
+        click.echo(f"  {model.role} {model.name if isinstance(model, TableModel) else model.kind}")
+    print_serving(manifest)
+    for variant, result in merge.golden.items():
+        click.echo(f"golden vectors on {variant}: {result}")
+    click.echo(f"wrote {merge.path} ({size:,} bytes)")
 
 
 @main.command("recommend")
@@ -193,34 +251,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return value if math.isfinite(value) else None
-
-
-def _run_golden(bundle: Path, manifest: Manifest) -> dict[str, str]:
-    """Variant, after the name of its ranker or predictor → ``passed``, why it was not run, or how it failed."""
-    available = installed_runtimes()
-    with tempfile.TemporaryDirectory() as folder:
-        slot = install_bundle(bundle, Path(folder) / "slots", sdk_version=__version__).folder
-
-        def result(model: str | None, variant: Variant) -> str:
-            """Of a ranker or a predictor; without a name, of the retrieval."""
-            if variant.runtime not in available:
-                return "not run: runtime not installed"
-            config = Config(runtime=variant.runtime, precision=variant.precision, durability="process")
-            try:
-                if model is None:
-                    Personalizer.open(slot, folder, config=config).close()
-                else:
-                    Predictor.open(slot, folder, model=model, config=config).close()
-            except NearhandError as error:
-                return str(error)
-            return "passed"
-
-        encoders = () if manifest.items is None else manifest.model("encoder").variants
-        results = {f"{one.runtime}/{one.precision}": result(None, one) for one in encoders}
-        for model in manifest.table_models:
-            for one in model.variants:
-                results[f"{model.name} {one.runtime}/{one.precision}"] = result(model.name, one)
-    return results
 
 
 def _vocabularies(bundle: Path, manifest: Manifest) -> dict[str, tuple[str, ...]]:

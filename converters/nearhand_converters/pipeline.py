@@ -151,6 +151,7 @@ def convert(
             **{f"{name}_runtime": runtime.version for name, runtime in runtimes.items()},
         },
         features=_features(recipe.features, files),
+        listing=recipe.listing,
     )
     return write_conversion(out, manifest, files, latency, runtimes)
 

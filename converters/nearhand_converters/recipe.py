@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from nearhand.bundle.document import decode, join
 from nearhand.bundle.schema import Budget, Policy, RuntimeName, semantic_version
+from nearhand.bundle.serving import DecisionPolicy, ListPolicy
 from nearhand.bundle.tables import TableRole
 from nearhand.events import EventSchema, check_event_types
 from nearhand.features import Program, read_program
@@ -80,6 +84,8 @@ class Recipe:
         golden_cases: histories whose lists every device must reproduce.
         event_types: the types of the app's own, beside :data:`nearhand.events.EVENT_TYPES`, and what each needs.
         features: the feature program; a recipe names its file, relative to its own.
+        listing: how a list is made of the candidates; a recipe says it in its ``[listing]`` table. It names no ranker,
+            because a bundle has one only after ``nearhand merge``.
     """
 
     name: str = "model"
@@ -94,6 +100,7 @@ class Recipe:
     features: Program | None = None
     history: HistoryRecipe = field(default_factory=HistoryRecipe)
     budget: BudgetRecipe = field(default_factory=BudgetRecipe)
+    listing: ListPolicy | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -117,6 +124,13 @@ class Recipe:
         check_event_types(self.event_types, {*self.history.seen, *self.history.verbs})
         if self.features is not None:
             check_event_types(self.event_types, self.features.event_types)
+        if self.listing is not None and self.listing.ranker is not None:
+            raise ValueError(
+                f"listing.ranker is {self.listing.ranker!r}, and a retrieval model alone has no ranker: give the "
+                "listing to `nearhand merge` with --serving"
+            )
+        if self.listing is not None and self.listing.learning is not None:
+            check_event_types(self.event_types, self.listing.learning.rewards)
 
     def policy(self, alpha: float) -> Policy:
         """The device's policy for a model trained with ``alpha``."""
@@ -136,6 +150,19 @@ class Recipe:
     def budgets(self) -> Budget:
         """The budget as it stands in the manifest."""
         return Budget(**{f.name: _decimal(getattr(self.budget, f.name)) for f in fields(self.budget)})
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a bundle is served.
+
+    Attributes:
+        listing: how a list is made of the candidates.
+        decisions: what the app may ask to be decided.
+    """
+
+    listing: ListPolicy | None = None
+    decisions: tuple[DecisionPolicy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,15 +210,23 @@ class TableRecipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The ``[bundle]`` table of a recipe file; other tables (how the model is trained) are not ours to read.
+    """The ``[bundle]`` and the ``[listing]`` table of a recipe file; how the model is trained is not ours to read.
 
     Raises:
-        DataError: the file is missing, is not TOML, or has an unknown key or a value of the wrong type.
+        DataError: the file is missing, is not TOML, or has an unknown key or a value of the wrong type; or it has
+            ``[[decisions]]``, which need a predictor.
         ProgramError: the feature program that it names is malformed.
     """
     table, place = _bundle_table(path)
     features = _features(path.parent, table.pop("features", None), f"{place}.features")
-    recipe: Recipe = _build(Recipe(features=features), table, place)
+    if "listing" in table:
+        raise DataError("'listing' is not a key", place=place, remedy="write it as the table [listing]")
+    serving = _serving(path, tuple(_SERVING))
+    if serving.decisions:
+        problem = f"is {serving.decisions[0].predictor!r}, and a retrieval model alone has no predictor"
+        place = f"{path.name}: decisions[0].predictor"
+        raise DataError(problem, place=place, remedy="give the decisions to `nearhand merge` with --serving")
+    recipe: Recipe = _build(Recipe(features=features, listing=serving.listing), table, place)
     return recipe
 
 
@@ -199,23 +234,88 @@ def read_table_recipe(path: Path, default: TableRecipe) -> TableRecipe:
     """The ``[bundle]`` table of a recipe file for a ranker or a predictor, in place of what ``default`` says.
 
     Raises:
-        DataError: the file is missing, is not TOML, or has an unknown key or a value of the wrong type.
+        DataError: the file is missing, is not TOML, or has an unknown key or a value of the wrong type; or it says how
+            the bundle is served.
     """
-    recipe: TableRecipe = _build(default, *_bundle_table(path))
+    table, place = _bundle_table(path)
+    if odd := next((name for name in _SERVING if name in _read_toml(path)), None):
+        remedy = "give it to `nearhand merge` with --serving"
+        raise DataError("is not for a ranker or a predictor alone", place=f"{path.name}: {odd}", remedy=remedy)
+    recipe: TableRecipe = _build(default, table, place)
     return recipe
+
+
+def read_serving(path: Path) -> Serving:
+    """``[listing]`` and ``[[decisions]]`` of a TOML file, which has nothing else.
+
+    Raises:
+        DataError: the file is missing, is not TOML, or has an unknown key or a value that the schema of
+            :mod:`nearhand.bundle.serving` refuses; names its path.
+    """
+    return _serving(path)
+
+
+_SERVING = ("listing", "decisions")
+
+
+def _serving(path: Path, only: tuple[str, ...] | None = None) -> Serving:
+    """A file's parts of :class:`Serving`.
+
+    Args:
+        only: the tables that are read; None: all, and an unknown one is refused.
+    """
+    document = _read_toml(path, Decimal)
+    chosen = document if only is None else {name: document[name] for name in only if name in document}
+    place = f"{path.name}: "
+    serving: Serving = decode(Serving, _as_json(Serving, chosen, place), place=place, refuse=_refuse)
+    return serving
+
+
+def _as_json(kind: Any, value: Any, place: str) -> Any:
+    """TOML's values as :func:`nearhand.bundle.document.decode` takes them: a decimal is a text there.
+
+    Whatever does not fit ``kind`` is left as it is, for ``decode`` to refuse.
+    """
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(member for member in get_args(kind) if member is not NoneType)
+    if isinstance(value, dict):
+        inner = get_args(kind)[-1] if get_origin(kind) is dict else None
+        kinds = get_type_hints(kind) if is_dataclass(kind) else dict.fromkeys(value, inner)
+        return {key: _as_json(kinds.get(key), each, join(place, key)) for key, each in value.items()}
+    if isinstance(value, list):
+        inner = get_args(kind)[0] if get_origin(kind) is tuple else None
+        return [_as_json(inner, each, f"{place}[{i}]") for i, each in enumerate(value)]
+    if isinstance(value, date | time):
+        raise _refuse(f"is {value}, a date or a time", place, "give what the schema asks for")
+    if kind is not Decimal:
+        return value
+    if type(value) not in (int, Decimal):
+        raise _refuse(f"is {value!r}, not a number", place, "give a number such as 0.5")
+    return str(value)
+
+
+def _refuse(problem: str, place: str, remedy: str) -> DataError:
+    return DataError(problem, place=place, remedy=remedy)
 
 
 def _bundle_table(path: Path) -> tuple[dict[str, Any], str]:
     """The table, and its place for errors."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"cannot be read ({error})", place=path.name, remedy="give a TOML file") from error
-    place = f"{path.name}: bundle"
-    table = document.get("bundle", {})
+    table, place = _read_toml(path).get("bundle", {}), f"{path.name}: bundle"
     if not isinstance(table, dict):
         raise DataError(f"is {table!r}", place=place, remedy="give a table")
     return table, place
+
+
+def _read_toml(path: Path, number: Callable[[str], Any] = float) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        number: makes what becomes of a number with a fraction.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=number)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"cannot be read ({error})", place=path.name, remedy="give a TOML file") from error
 
 
 def _features(folder: Path, name: Any, place: str) -> Program | None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from nearhand import Recommendation
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import Estimate
+from nearhand.bundle.serving import DecisionPolicy, ListPolicy
 from nearhand.bundle.tables import TableModel
 from nearhand.ranking import Predictions
 
@@ -84,14 +85,62 @@ def print_table_model(model: TableModel, latency_us: Mapping[str, float]) -> Non
     Console(width=140).print(table)
 
 
+def print_serving(manifest: Manifest) -> None:
+    """How a list is made, and when which action is taken."""
+    if manifest.listing is not None:
+        print_listing(manifest.listing)
+    for decision in manifest.decisions:
+        print_decision(decision)
+
+
+def print_listing(listing: ListPolicy) -> None:
+    """What a list is made of, in the order in which it happens."""
+    click.echo(f"lists are ordered by {'the ranker ' + listing.ranker if listing.ranker else 'the retrieval score'}")
+    if listing.learning is not None:
+        learning = listing.learning
+        rewards = ", ".join(f"{event} {reward:+}" for event, reward in learning.rewards.items())
+        click.echo(f"  learning: weight {learning.weight}, optimism {learning.optimism}, ridge {learning.ridge}, "
+                   f"remembers about {learning.memory:,} rewards: {rewards}")  # fmt: skip
+    if listing.freshness is not None:
+        freshness = listing.freshness
+        click.echo(f"  freshness: weight {freshness.weight}, half of it after {freshness.half_life_days} days")
+    if listing.diversity:
+        click.echo(f"  diversity: {listing.diversity}")
+    if listing.category_cap:
+        click.echo(f"  at most {listing.category_cap} items with one of the same {listing.category}")
+    if listing.exploration is not None:
+        exploration = listing.exploration
+        click.echo(
+            f"  exploration: temperature {exploration.temperature}, among the best {exploration.candidates} candidates"
+        )
+
+
+def print_decision(decision: DecisionPolicy) -> None:
+    """Its rules, the highest first, and what holds it back."""
+    click.echo(f"decision {decision.name}, from the predictor {decision.predictor}")
+    for rule in sorted(decision.rules, key=lambda rule: rule.at_least, reverse=True):
+        click.echo(f"  {rule.action} from {rule.at_least} on" + (f": {rule.reason}" if rule.reason else ""))
+    click.echo(f"  else {decision.otherwise}")
+    held = [f"at most {cap.times} in {cap.days} days" for cap in decision.caps]
+    if decision.cooldown_days:
+        held.append(f"{decision.cooldown_days} days between two")
+    if decision.holdout:
+        held.append(f"none for {decision.holdout:.1%} of the profiles")
+    if decision.exploration:
+        held.append(f"{decision.exploration:.1%} drawn at random")
+    if held:
+        click.echo("  " + ", ".join(held))
+
+
 def print_columns(model: TableModel, vocabularies: Mapping[str, Sequence[str]]) -> None:
     """What a row has to have."""
-    table = Table("column", "kind", "known categories", "may be missing", "may be unknown")
+    table = Table("column", "kind", "known categories", "may be missing", "may be unknown", "typical")
     for column in model.columns:
         texts = vocabularies[column.vocabulary] if column.vocabulary is not None else ()
         known = f"{len(texts):,}: {_listed(texts)}" if column.kind == "category" else ""
         unknown = ("yes" if column.unknown else "no") if column.kind == "category" else ""
-        table.add_row(column.name, column.kind, known, "yes" if column.missing else "no", unknown)
+        typical = "" if column.typical is None else f"{float(column.typical):g}"
+        table.add_row(column.name, column.kind, known, "yes" if column.missing else "no", unknown, typical)
     Console(width=120).print(table)
     if model.ranks is not None:
         click.echo(f"numbers are given as ranks among {sum(model.ranks.counts):,} thresholds: {model.ranks.reason}")

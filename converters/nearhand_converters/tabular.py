@@ -8,7 +8,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -161,7 +162,7 @@ def convert_tabular(
         kind="graph" if model.trees is None else "trees",
         task=model.task,
         classes=tuple(model.classes),
-        columns=columns,
+        columns=_with_typical(columns, sample),
         encoding="ranks" if coded.thresholds else "values",
         variants=tuple(variant_of(artifact, name, target, "fp32", files) for target, artifact in artifacts.items()),
         golden=GoldenReference(add_file(files, f"golden/{name}.json", serialize(golden)), len(golden.numbers)),
@@ -220,6 +221,22 @@ def _columns(model: TabularModel, name: str) -> tuple[tuple[Column, ...], dict[s
                 )
         columns.append(Column(column.name, column.kind, vocabulary, missing[place], unknown[place]))
     return tuple(columns), vocabularies
+
+
+def _with_typical(columns: Sequence[Column], sample: Sample | None) -> tuple[Column, ...]:
+    """The columns, each number with the median of the given rows that have it; to nine digits, as float32 has them."""
+    if sample is None:
+        return tuple(columns)
+    given = iter(sample.rows.numbers.T)
+    return tuple(
+        replace(column, typical=_median(next(given))) if column.kind == "number" else column for column in columns
+    )
+
+
+def _median(numbers: NDArray[np.float64]) -> Decimal | None:
+    """Of those that are finite, if there are any."""
+    finite = numbers[np.isfinite(numbers)]
+    return Decimal(f"{np.median(finite):.9g}") if len(finite) else None
 
 
 def _for_each(model: TabularModel, flag: str) -> Sequence[bool]:

@@ -33,6 +33,7 @@ class Column:
         vocabulary: for a category, the vocabulary in which its text has a code; None for a number.
         missing: whether a row may have none; else the original refuses such a row, and so does the device.
         unknown: whether a row may have a category that is not in the vocabulary; else such a row is refused too.
+        typical: of a number: the median of the rows that the engineer gave with the model; None: none were given.
     """
 
     name: str
@@ -40,12 +41,15 @@ class Column:
     vocabulary: str | None = None
     missing: bool = True
     unknown: bool = True
+    typical: Decimal | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("a column has no name")
         if (self.vocabulary is None) != (self.kind == "number"):
             raise ValueError(f"column {self.name!r}: a category has a vocabulary, and a number has none")
+        if self.typical is not None and self.kind == "category":
+            raise ValueError(f"column {self.name!r}: a category has no typical number")
 
 
 @dataclass(frozen=True)

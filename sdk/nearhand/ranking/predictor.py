@@ -108,7 +108,30 @@ class Predictor:
             folder = open_slot(source, __version__)
         else:
             folder = install_bundle(source, data / "slots", sdk_version=__version__)
-        found = folder.manifest.table_model(model)
+        return cls.of(folder, model, config=config, runtimes=runtimes, selftests=data / "selftests")
+
+    @classmethod
+    def of(
+        cls,
+        folder: BundleFolder,
+        model_name: str | None,
+        *,
+        config: Config | None = None,
+        runtimes: Mapping[RuntimeName, Callable[[], Runtime]] | None = None,
+        selftests: Path,
+    ) -> Predictor:
+        """As :meth:`open`, of a bundle that is open already: nothing is verified or unpacked again.
+
+        Args:
+            selftests: the folder that remembers which golden vectors passed on this device; created if need be.
+
+        Raises:
+            UsageError: the bundle has no such model.
+            RuntimeUnavailableError: no installed runtime computes this model correctly here.
+            BundleFormatError: the model's documents are outside the schema.
+            StorageError: the bundle cannot be read, or the folder cannot be used.
+        """
+        found = folder.manifest.table_model(model_name)
         encoder = RowEncoder(found.columns, folder.vocabularies(), folder.thresholds(found))
         available = installed_runtimes() if runtimes is None else runtimes
         reasons: list[str] = []
@@ -119,7 +142,7 @@ class Predictor:
                 continue
             try:
                 runtime = available[variant.runtime]()
-                session = _load(runtime, folder, found, variant, encoder, data / "selftests")
+                session = _load(runtime, folder, found, variant, encoder, selftests)
             except (ModelError, ImportError) as error:
                 reasons.append(f"{name}: {error}")
                 continue

@@ -1,0 +1,289 @@
+"""The columns of a feature program as the rows that a ranker or a predictor reads.
+
+A column of the program of one place is the table's column of its name; a wider one is ``name.0``, ``name.1`` and so on,
+and so is a mask, ``name.mask`` or ``name.mask.0``. A column ``context.NAME`` that the program does not give is the
+request's context.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand.bundle.document import nearest
+from nearhand.bundle.tables import Column, TableModel
+from nearhand.errors import UsageError
+from nearhand.events import Scalar
+from nearhand.features import CandidateFeatures, CompiledProgram, FeatureVector
+from nearhand.ranking.rows import UNKNOWN, RowEncoder, TableRows
+
+CONTEXT = "context."
+_LARGEST_LOOKUP = 1 << 18
+"""Codes of whole numbers that lie further apart are found text by text: a megabyte for a column is enough."""
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,9}")
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True)
+class FeaturePlace:
+    """Where a feature lies in :class:`~nearhand.features.FeatureVector` or, ``of`` an item, in ``CandidateFeatures``.
+
+    Attributes:
+        index: in its ``floats`` or its ``ints``, as ``dtype`` says.
+    """
+
+    of: Literal["profile", "item"]
+    dtype: Literal["float32", "int32"]
+    index: int
+
+
+def feature_places(program: CompiledProgram) -> dict[str, FeaturePlace]:
+    """The table columns that a program gives, in its order: name → where the values lie."""
+    return {
+        column.name if column.width == 1 else f"{column.name}.{place}": FeaturePlace(
+            column.of, column.dtype, column.offset + place
+        )
+        for column in program.columns
+        for place in range(column.width)
+    }
+
+
+class FeatureRows:
+    """Makes the rows of one ranker or predictor from features. Safe for several threads.
+
+    Raises:
+        UsageError: a column of the model is given neither by the program nor by the context; or a predictor reads one
+            that only a candidate has.
+    """
+
+    def __init__(self, program: CompiledProgram, model: TableModel, encoder: RowEncoder) -> None:
+        """
+        Args:
+            encoder: of the model's columns.
+        """
+        self._encoder = encoder
+        self._places = feature_places(program)
+        for column in model.columns:
+            self._check(column.name, program, model)
+        self._widths = len(model.numbers), len(model.categories)
+        numbers = {column.name: to for to, column in enumerate(model.numbers)}
+        categories = {column.name: to for to, column in enumerate(model.categories)}
+        codes = dict(zip(categories, encoder._codes, strict=True))
+        tables = {name: _lookup(codes[name]) for name in categories if self._is(name, "int32")}
+        quick = {name: table for name, table in tables.items() if table is not None}
+        self._numbers = [
+            (of, dtype, _Chosen.of(numbers, [name for name in numbers if self._is(name, dtype, of)], self._places))
+            for of in ("profile", "item")
+            for dtype in ("float32", "int32")
+        ]
+        self._categories = [
+            (of, _Codes.of(categories, {name: quick[name] for name in quick if self._is(name, "int32", of)},
+                           self._places))
+            for of in ("profile", "item")
+        ]  # fmt: skip
+        # What is left goes through an encoder: the context, and categories of numbers that no table holds.
+        slow = [
+            column
+            for column in model.columns
+            if column.name not in self._places or (column.kind == "category" and column.name not in quick)
+        ]
+        self._slow = slow
+        vocabularies = {str(column.vocabulary): tuple(codes[column.name]) for column in slow if column.name in codes}
+        self._slow_encoder = RowEncoder(slow, vocabularies)
+        self._slow_to = tuple(
+            np.array([places[column.name] for column in slow if column.name in places], np.intp)
+            for places in (numbers, categories)
+        )
+        self._reads_items = any(self._is(name, of="item") for name in (*numbers, *categories))
+        self._never_missing = _indices(numbers[c.name] for c in model.numbers if not c.missing)
+        self._never_unknown = _indices(categories[c.name] for c in model.categories if not c.unknown)
+        self._columns = model.columns
+
+    def rows(
+        self,
+        vector: FeatureVector,
+        candidates: CandidateFeatures | None = None,
+        context: Mapping[str, Scalar] | None = None,
+    ) -> TableRows:
+        """The rows, as :meth:`RowEncoder.rows` makes them of the same values.
+
+        Args:
+            vector: of the program.
+            candidates: of the same instant; None: there is one row, of the profile alone.
+            context: the situation of the request. What it does not have is missing.
+
+        Returns:
+            A row for each candidate, or one.
+
+        Raises:
+            UsageError: a value is missing or unknown where the model refuses that, or of the wrong type; names the
+                column and the row. Or the model reads candidates, and there are none given.
+        """
+        if candidates is None and self._reads_items:
+            raise UsageError(
+                "reads features of candidates", place="rows(candidates)", remedy="give the candidates' features"
+            )
+        count = 1 if candidates is None else len(candidates.floats)
+        numbers = np.empty((count, self._widths[0]), np.float64)
+        categories = np.empty((count, self._widths[1]), np.int32)
+        if not count:
+            return TableRows(numbers, categories)
+        for of, dtype, chosen in self._numbers:
+            if len(chosen.to):
+                numbers[:, chosen.to] = _array(of, dtype, vector, candidates)[..., chosen.source]
+        for of, codes in self._categories:
+            if len(codes.chosen.to):
+                categories[:, codes.chosen.to] = codes(_array(of, "int32", vector, candidates))
+        if self._slow:
+            rows = self._slow_encoder.rows(self._values(self._slow, vector, candidates, context))
+            numbers[:, self._slow_to[0]], categories[:, self._slow_to[1]] = rows.numbers, rows.categories
+        missing = len(self._never_missing) and np.isnan(numbers[:, self._never_missing]).any()
+        if missing or (len(self._never_unknown) and (categories[:, self._never_unknown] == UNKNOWN).any()):
+            self._refuse(vector, candidates, context)
+        return TableRows(numbers, categories)
+
+    def _is(self, name: str, dtype: str | None = None, of: str | None = None) -> bool:
+        """Whether the program gives a column, of that kind."""
+        place = self._places.get(name)
+        return place is not None and dtype in (None, place.dtype) and of in (None, place.of)
+
+    def _check(self, name: str, program: CompiledProgram, model: TableModel) -> None:
+        place = f"{model.role} {model.name}"
+        if name not in self._places:
+            if name.startswith(CONTEXT) and name != CONTEXT:
+                return
+            raise UsageError(
+                f"column {name!r} is not given by the feature program {program.program.name}",
+                place=place,
+                remedy=f"{nearest(name, self._places)} If it comes with the request, train it as "
+                f"{CONTEXT + name!r}, else add a view to the program",
+            )
+        if model.role == "predictor" and self._places[name].of == "item":
+            raise UsageError(
+                f"column {name!r} is a feature of candidates, and a predictor answers for the profile",
+                place=place,
+                remedy="train it without the column, or convert it with the role ranker",
+            )
+
+    def _values(
+        self,
+        columns: Sequence[Column],
+        vector: FeatureVector,
+        candidates: CandidateFeatures | None,
+        context: Mapping[str, Scalar] | None,
+    ) -> dict[str, Any]:
+        """Columns as an encoder reads them: an array for each of the candidates', one value for each other."""
+        found: dict[str, Any] = {}
+        for column in columns:
+            place = self._places.get(column.name)
+            if place is None:
+                found[column.name] = _of_context(context, column.name.removeprefix(CONTEXT))
+            else:
+                values = _array(place.of, place.dtype, vector, candidates)[..., place.index]
+                found[column.name] = values if place.of == "item" else values.item()
+        return found
+
+    def _refuse(
+        self,
+        vector: FeatureVector,
+        candidates: CandidateFeatures | None,
+        context: Mapping[str, Scalar] | None,
+    ) -> NoReturn:
+        """The encoder's own refusal, which names the column and the row."""
+        self._encoder.rows(self._values(self._columns, vector, candidates, context))
+        raise AssertionError("the encoder accepts these values")
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Which places of an array of features go to which columns: both intp [columns]."""
+
+    source: NDArray[np.intp]
+    to: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, to: Mapping[str, int], names: Sequence[str], places: Mapping[str, FeaturePlace]) -> _Chosen:
+        return cls(_indices(places[name].index for name in names), _indices(to[name] for name in names))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The codes of the whole numbers from ``low`` on, int32; the first and the last stand for all that lie beyond."""
+
+    low: int
+    codes: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """The tables of several columns, one after the other, so that all are looked up at once.
+
+    Attributes:
+        low, high: intp [columns], the numbers that the first and the last code of a column stand for.
+        start: intp [columns], where a column's number 0 would be found.
+    """
+
+    chosen: _Chosen
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    start: NDArray[np.intp]
+    codes: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, to: Mapping[str, int], tables: Mapping[str, _Table], places: Mapping[str, FeaturePlace]) -> _Codes:
+        lows = _indices(table.low for table in tables.values())
+        sizes = _indices(len(table.codes) for table in tables.values())
+        every = [table.codes for table in tables.values()]
+        return cls(
+            _Chosen.of(to, list(tables), places),
+            lows,
+            lows + sizes - 1,
+            np.cumsum(sizes) - sizes - lows,
+            np.concatenate(every) if every else np.empty(0, np.int32),
+        )
+
+    def __call__(self, ints: NDArray[np.int32]) -> NDArray[np.int32]:
+        """int32 [columns] or [rows, columns] for the features of one or several."""
+        bounded = np.minimum(np.maximum(ints[..., self.chosen.source], self.low), self.high)
+        return self.codes[bounded + self.start]
+
+
+def _lookup(codes: Mapping[str, int]) -> _Table | None:
+    """The codes of whole numbers, by the texts that Python prints for them; None if they lie too far apart."""
+    known = {int(text): code for text, code in codes.items() if _WHOLE.fullmatch(text)}
+    known = {number: code for number, code in known.items() if _INT32.min <= number <= _INT32.max}
+    low, high = min(known, default=0) - 1, max(known, default=0) + 1
+    if high - low >= _LARGEST_LOOKUP:
+        return None
+    found = np.full(high - low + 1, UNKNOWN, np.int32)
+    for number, code in known.items():
+        found[number - low] = code
+    return _Table(low, found)
+
+
+def _array(
+    of: str, dtype: str, vector: FeatureVector, candidates: CandidateFeatures | None
+) -> NDArray[np.float32] | NDArray[np.int32]:
+    """[places] of the profile, or [candidates, places]."""
+    features = vector if of == "profile" or candidates is None else candidates
+    return features.floats if dtype == "float32" else features.ints
+
+
+def _of_context(context: Mapping[str, Scalar] | None, name: str) -> Scalar:
+    value = context.get(name) if context else None
+    if value is not None and not isinstance(value, str | int | float):
+        raise UsageError(
+            f"a value of type {type(value).__name__}",
+            place=f"context[{name!r}]",
+            remedy="give a text, a number, true, false or None",
+        )
+    return value
+
+
+def _indices(places: Iterable[int]) -> NDArray[np.intp]:
+    return np.array(list(places), np.intp)
