@@ -10,6 +10,7 @@ from nearhand.bundle.document import FieldError
 from nearhand.bundle.schema import NAME
 
 MAX_DAYS = 3650
+MAX_TIMES = 1000
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ class FrequencyCap:
     days: Decimal
 
     def __post_init__(self) -> None:
-        if self.times < 1:
-            raise FieldError("times", f"is {self.times}", "use at least 1")
+        if not 1 <= self.times <= MAX_TIMES:  # the times of so many actions are remembered
+            raise FieldError("times", f"is {self.times}", f"use 1 to {MAX_TIMES}")
         if not 0 < self.days <= MAX_DAYS:
             raise FieldError("days", f"is {self.days}", f"use a number above 0 up to {MAX_DAYS}")
 
