@@ -5,32 +5,27 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from nearhand.cipher import Cipher, note_key, require_key
+from nearhand.cipher import Cipher
 from nearhand.config import Durability
 from nearhand.errors import StorageError, UsageError
-from nearhand.events.schema import transaction
 
 T = TypeVar("T")
 
-_SCHEMA = (
-    "CREATE TABLE value (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT",
-    """
-    CREATE TABLE entry (
-        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-        journal TEXT NOT NULL,
-        name TEXT NOT NULL, -- unique in its journal
-        at INTEGER NOT NULL, -- ms since the epoch by the device's clock
-        content BLOB NOT NULL
-    ) STRICT
-    """,
-    "CREATE UNIQUE INDEX entry_name ON entry (journal, name)",
-)
-_WIPE_DUE = 1
-"""The ``user_version`` of a file in which bytes may be left of what was cleared."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS entry (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    journal TEXT NOT NULL,
+    name TEXT NOT NULL, -- unique in its journal
+    at INTEGER NOT NULL, -- ms since the epoch by the device's clock
+    content BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS entry_name ON entry (journal, name);
+"""
 
 
 class Entry(NamedTuple):
@@ -48,13 +43,10 @@ class ProfileStore:
     Args:
         path: the SQLite file; made, with its folder, if it is missing.
         durability: what a write that returned survives; see :class:`nearhand.config.Config`.
-        cipher: seals contents, and hides the names of values and entries, not those of journals; from the moment the
-            file is made, or never. None: nothing is encrypted.
+        cipher: seals contents, and hides the names of entries; None: nothing is encrypted.
 
     Raises:
         StorageError: the file cannot be opened.
-        EncryptionError: the file is encrypted and there is no cipher or one of another key, or it is not encrypted and
-            there is one. Nothing of it is changed.
     """
 
     def __init__(self, path: Path, *, durability: Durability, cipher: Cipher | None = None) -> None:
@@ -65,43 +57,40 @@ class ProfileStore:
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-            try:
-                self._prepare(self._connection, durability)
-            except BaseException:
-                self._connection.close()
-                raise
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.execute("PRAGMA temp_store = MEMORY")
+            self._connection.executescript(_SCHEMA)
 
     def get(self, name: str) -> bytes | None:
         """The value of a name, None if it has none.
 
         Raises:
-            StorageError: the file cannot be read. EncryptionError: it was altered, or the key cannot be used any more.
+            StorageError: the file cannot be read. EncryptionError: it was written with another key.
         """
-        stored = self._stored_name(name)
-        row = self._use(lambda c: c.execute("SELECT content FROM value WHERE name = ?", (stored,)).fetchone())
-        return None if row is None else self._opened(row[0], f"value {stored}")
+        row = self._use(lambda c: c.execute("SELECT content FROM value WHERE name = ?", (name,)).fetchone())
+        return None if row is None else self._opened(row[0], f"value {name}")
 
     def put(self, name: str, content: bytes | None) -> None:
         """Set the value of a name; None deletes it.
 
         Raises:
-            StorageError: it could not be written. EncryptionError: the key cannot be used any more.
+            StorageError: it could not be written.
         """
-        stored = self._stored_name(name)
         if content is None:
-            self._use(lambda c: c.execute("DELETE FROM value WHERE name = ?", (stored,)))
+            self._use(lambda c: c.execute("DELETE FROM value WHERE name = ?", (name,)))
             return
-        sealed = self._sealed(content, f"value {stored}")
-        self._use(lambda c: c.execute("INSERT OR REPLACE INTO value VALUES (?, ?)", (stored, sealed)))
+        sealed = self._sealed(content, f"value {name}")
+        self._use(lambda c: c.execute("INSERT OR REPLACE INTO value VALUES (?, ?)", (name, sealed)))
 
     def append(self, journal: str, name: str, at: int, content: bytes, *, keep: int) -> None:
         """Add a line to a journal; the oldest go when it has more than ``keep``. A name that is there is replaced.
 
         Raises:
-            StorageError: it could not be written. EncryptionError: the key cannot be used any more.
+            StorageError: it could not be written.
         """
-        stored = self._stored_name(name)
-        row = (journal, stored, at, self._sealed(name.encode() + b"\n" + content, f"journal {journal} {stored}"))
+        row = (journal, self._index(name), at, self._sealed(self._packed(name, content), f"journal {journal}"))
 
         def add(connection: sqlite3.Connection) -> None:
             last = connection.execute(
@@ -120,12 +109,11 @@ class ProfileStore:
         """The line of that name, None if there is none (any more).
 
         Raises:
-            StorageError: the file cannot be read. EncryptionError: it was altered, or the key cannot be used any more.
+            StorageError: the file cannot be read. EncryptionError: it was written with another key.
         """
-        stored = self._stored_name(name)
         row = self._use(
             lambda c: c.execute(
-                "SELECT sequence, name, at, content FROM entry WHERE journal = ? AND name = ?", (journal, stored)
+                "SELECT sequence, at, content FROM entry WHERE journal = ? AND name = ?", (journal, self._index(name))
             ).fetchone()
         )
         return None if row is None else self._entry(journal, row)
@@ -134,12 +122,11 @@ class ProfileStore:
         """The lines of a journal with a greater ``sequence``, the earliest first.
 
         Raises:
-            StorageError: the file cannot be read. EncryptionError: they were altered, or the key cannot be used any
-                more.
+            StorageError: the file cannot be read. EncryptionError: they were written with another key.
         """
         rows = self._use(
             lambda c: c.execute(
-                "SELECT sequence, name, at, content FROM entry WHERE journal = ? AND sequence > ? ORDER BY sequence",
+                "SELECT sequence, at, content FROM entry WHERE journal = ? AND sequence > ? ORDER BY sequence",
                 (journal, after),
             ).fetchall()
         )
@@ -167,8 +154,6 @@ class ProfileStore:
     def clear(self, *journals: str) -> None:
         """Delete all lines of some journals; without any, everything: values and journals. The bytes are overwritten.
 
-        After a crash between the two, the bytes are overwritten when the file is opened.
-
         Raises:
             StorageError: it could not be done.
         """
@@ -181,12 +166,13 @@ class ProfileStore:
                 else:
                     connection.execute("DELETE FROM entry")
                     connection.execute("DELETE FROM value")
-                connection.execute(f"PRAGMA user_version = {_WIPE_DUE}")
                 connection.execute("COMMIT")
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
-            _wipe(connection)
+            # SQLite leaves old places of moved rows; and the write-ahead log has everything.
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
         self._use(delete)
 
@@ -196,22 +182,6 @@ class ProfileStore:
             if not self._closed:
                 self._closed = True
                 self._connection.close()
-
-    def _prepare(self, connection: sqlite3.Connection, durability: Durability) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        if not _is_made(connection):
-            with transaction(connection):
-                if not _is_made(connection):  # by another process, just now
-                    note_key(connection, self._cipher)
-                    for statement in _SCHEMA:
-                        connection.execute(statement)
-        require_key(connection, self._cipher, str(self._path))
-        if connection.execute("PRAGMA user_version").fetchone() == (_WIPE_DUE,):
-            with suppress(sqlite3.OperationalError):  # such as a full disk: it stays due
-                _wipe(connection)
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
@@ -228,12 +198,15 @@ class ProfileStore:
             remedy = "check that the folder can be written and has space, and try again"
             raise StorageError(str(error), place=str(self._path), remedy=remedy) from error
 
-    def _entry(self, journal: str, row: tuple[int, str, int, bytes]) -> Entry:
-        sequence, stored, at, content = row
-        name, _, rest = self._opened(content, f"journal {journal} {stored}").partition(b"\n")
+    def _entry(self, journal: str, row: tuple[int, int, bytes]) -> Entry:
+        sequence, at, content = row
+        name, _, rest = self._opened(content, f"journal {journal}").partition(b"\n")
         return Entry(sequence, name.decode(), at, rest)
 
-    def _stored_name(self, name: str) -> str:
+    def _packed(self, name: str, content: bytes) -> bytes:
+        return name.encode() + b"\n" + content
+
+    def _index(self, name: str) -> str:
         return name if self._cipher is None else self._cipher.index(name)
 
     def _sealed(self, content: bytes, place: str) -> bytes:
@@ -241,16 +214,3 @@ class ProfileStore:
 
     def _opened(self, content: bytes, place: str) -> bytes:
         return content if self._cipher is None else self._cipher.open(content, place)
-
-
-def _is_made(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'value'").fetchone() is not None
-
-
-def _wipe(connection: sqlite3.Connection) -> None:
-    """Take what was cleared out of the file. Not possible while another process reads, and then it stays due."""
-    # SQLite leaves old places of moved rows; and the write-ahead log has everything.
-    connection.execute("VACUUM")
-    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    if not busy:
-        connection.execute("PRAGMA user_version = 0")
