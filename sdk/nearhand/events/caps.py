@@ -6,10 +6,11 @@ import sqlite3
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nearhand.cipher import Cipher
 from nearhand.errors import StorageError, UsageError
 from nearhand.events.rows import COLUMNS, SIZE, recorded
 from nearhand.events.schema import transaction
-from nearhand.events.state import Checkpointer, checkpoint
+from nearhand.events.state import Checkpointer, checkpoint, save_checkpoint
 
 DAY_MS = 86_400_000
 CHECK_EVERY = 64  # events from one look at the caps to the next: by so many, the largest of them, the log may be over
@@ -25,7 +26,8 @@ class Caps:
 
     Attributes:
         max_bytes: when the stored events are more, the oldest by sequence number go until 90 % of it is left. An event
-            is its texts as UTF-8 and 100 bytes for the rest: about what it takes in the file.
+            is its texts as UTF-8, longer when they are encrypted, and 100 bytes for the rest: about what it takes in
+            the file.
         max_age_ms: an event goes when its ``recorded_at`` is earlier than this before the smallest ``recorded_at`` of
             the 100 latest recordings. So one wrong reading of the clock, or 99, cannot empty the log; age never takes
             one of the 100 latest; and a log that nothing is added to keeps what it has.
@@ -43,7 +45,9 @@ class Caps:
                 raise UsageError(f"{value!r} is no cap", place=f"Caps.{name}", remedy="use a positive integer")
 
 
-def enforce(connection: sqlite3.Connection, caps: Caps, checkpointer: Checkpointer | None) -> int:
+def enforce(
+    connection: sqlite3.Connection, caps: Caps, checkpointer: Checkpointer | None, cipher: Cipher | None = None
+) -> int:
     """Evict what is over the caps, in one transaction with the state that it leaves and with its being counted.
 
     Returns:
@@ -70,7 +74,7 @@ def enforce(connection: sqlite3.Connection, caps: Caps, checkpointer: Checkpoint
         if measure.unsaved >= _SAVED_TOGETHER or through or oldest < cutoff:
             _save(connection, measure)
         if through or oldest < cutoff:
-            return _evict(connection, cutoff, through, checkpointer, reference + 1)
+            return _evict(connection, cutoff, through, checkpointer, cipher, reference + 1)
         return 0
 
 
@@ -117,14 +121,19 @@ def _reach(connection: sqlite3.Connection, cutoff: int, excess: float) -> int:
 
 
 def _evict(
-    connection: sqlite3.Connection, cutoff: int, through: int, checkpointer: Checkpointer | None, as_of: int
+    connection: sqlite3.Connection,
+    cutoff: int,
+    through: int,
+    checkpointer: Checkpointer | None,
+    cipher: Cipher | None,
+    as_of: int,
 ) -> int:
     going = "FROM event WHERE recorded_at < ? OR sequence <= ?"
     bounds = (cutoff, through)
     last, freed = connection.execute(f"SELECT max(sequence), sum({SIZE}) {going}", bounds).fetchone()
     aged = surplus = 0
     if last is not None:
-        _fold(connection, going, bounds, checkpointer, as_of)
+        _fold(connection, going, bounds, checkpointer, cipher, as_of)
         connection.execute("DELETE FROM snapshot WHERE through < ?", (last,))
         aged = connection.execute("DELETE FROM event WHERE recorded_at < ?", (cutoff,)).rowcount
         surplus = connection.execute("DELETE FROM event WHERE sequence <= ?", (through,)).rowcount
@@ -144,14 +153,15 @@ def _fold(
     going: str,
     bounds: tuple[int, int],
     checkpointer: Checkpointer | None,
+    cipher: Cipher | None,
     as_of: int,
 ) -> None:
     """Put the fold of the events that go in place of all checkpoints: without them no other one is whole any more."""
     state = None
     if checkpointer is not None:
-        state = checkpoint(connection, checkpointer.fingerprint)
+        state = checkpoint(connection, checkpointer.fingerprint, cipher)
         rows = connection.execute(f"SELECT {', '.join(COLUMNS)} {going} ORDER BY sequence", bounds)
-        while portion := [recorded(row) for row in rows.fetchmany(_PORTION)]:
+        while portion := [recorded(row, cipher) for row in rows.fetchmany(_PORTION)]:
             try:
                 state = checkpointer.fold(state, portion, as_of)
             except Exception as error:
@@ -162,4 +172,5 @@ def _fold(
                 ) from error
     connection.execute("DELETE FROM checkpoint")
     if checkpointer is not None:
-        connection.execute("INSERT INTO checkpoint VALUES (?, ?)", (checkpointer.fingerprint, state))
+        assert state is not None  # it was given events
+        save_checkpoint(connection, checkpointer.fingerprint, state, cipher)

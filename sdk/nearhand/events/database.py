@@ -10,10 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from nearhand.cipher import Cipher, clear_index, opens
 from nearhand.clock import Clock
 from nearhand.config import Durability
-from nearhand.errors import StorageError, UsageError
-from nearhand.events.quarantine import folder_lock, inode, is_damage, quarantine, sqlite_code, sync_folder
+from nearhand.errors import EncryptionError, StorageError, UsageError
+from nearhand.events.quarantine import (
+    delete_quarantined,
+    folder_lock,
+    inode,
+    is_damage,
+    quarantine,
+    sqlite_code,
+    sync_folder,
+)
 from nearhand.events.schema import DamagedError, check, is_sound, ledger_is_sound, migrate
 
 P = ParamSpec("P")
@@ -41,19 +50,22 @@ class Database:
         path: the file, absolute. It is made, with its folder, if it is missing.
         clock: tells when a migration was done.
         durability: see :class:`nearhand.config.Config`.
+        cipher: of what is stored in it; None: it is in the clear.
 
     Attributes:
         openings: how often a file was opened: a greater number than before may be another file.
 
     Raises:
         StorageError: the file is not an event log, was written by a newer SDK, or cannot be opened.
+        EncryptionError: the file is encrypted and this is not its key, or it is not encrypted and there is one.
     """
 
-    def __init__(self, path: Path, *, clock: Clock, durability: Durability) -> None:
+    def __init__(self, path: Path, *, clock: Clock, durability: Durability, cipher: Cipher | None = None) -> None:
         self.path = path
         self.openings = 0
         self._clock = clock
         self._durability = durability
+        self._cipher = cipher
         self._connection: sqlite3.Connection | None = None
         self._closed = False
         self._name = os.fspath(path)
@@ -64,6 +76,7 @@ class Database:
 
         Raises:
             StorageError: it failed, for whatever reason of SQLite or the operating system.
+            EncryptionError: the key does not open the file any more.
             UsageError: it was closed.
         """
         if self._closed:
@@ -71,7 +84,7 @@ class Database:
         try:
             try:
                 return work(self._connection or self._open(), *args, **named)
-            except (sqlite3.Error, DamagedError, TypeError, ValueError) as error:
+            except (sqlite3.Error, DamagedError, EncryptionError, TypeError, ValueError) as error:
                 if not is_damage(error) and not self._is_damaged(error):
                     raise
                 self._quarantine()
@@ -101,7 +114,7 @@ class Database:
         self._closed = True
         if self._connection is not None:
             with suppress(sqlite3.Error):  # what is due is done by whoever opens the log next
-                wipe(self._connection)
+                wipe(self._connection, self.path)
             self._disconnect()
 
     def _disconnect(self) -> None:
@@ -133,6 +146,8 @@ class Database:
         if self._connection is None or sqlite_code(error) not in doubtful:
             return False
         try:
+            if isinstance(error, EncryptionError):
+                return self._cipher is not None and opens(self._connection, self._cipher)
             return not is_sound(self._connection)
         except (sqlite3.Error, ValueError) as second:
             return is_damage(second) or sqlite_code(second) in doubtful  # and not, say, a disk that is gone for now
@@ -158,7 +173,9 @@ class Database:
         return self._connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        check(connection, self._name)  # before anything that writes, so that somebody else's database stays as it is
+        check(
+            connection, self._name, self._cipher
+        )  # before anything that writes, so that somebody else's database stays as it is
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
         if self._durability == "power":
             # On Apple's systems a plain fsync leaves the data in the drive's cache. Elsewhere these do nothing.
@@ -173,10 +190,12 @@ class Database:
                 place=self._name,
                 remedy="keep the log on a local file system",
             )
-        migrate(connection, self._clock.now_ms())
+        migrate(connection, self._clock.now_ms(), self._cipher)
+        check(connection, self._name, self._cipher)  # another process, with another key, may have made it just now
         if not ledger_is_sound(connection):
             raise DamagedError("the ledger is not what was written")
-        wipe(connection)
+        clear_index(connection, self._cipher)
+        wipe(connection, self.path)
 
     def _storage_error(self, error: Exception) -> StorageError:
         code = sqlite3.SQLITE_BUSY if isinstance(error, TimeoutError) else sqlite_code(error)
@@ -184,15 +203,17 @@ class Database:
         return StorageError(str(error), place=self._name, remedy=remedy)
 
 
-def wipe(connection: sqlite3.Connection) -> None:
-    """Take what was forgotten out of the write-ahead log too, if that is still due.
+def wipe(connection: sqlite3.Connection, path: Path) -> None:
+    """Take what was forgotten out of the write-ahead log too, and what was erased out of all files, if still due.
 
     Not possible while another process reads, and then it stays due.
     """
-    with suppress(sqlite3.OperationalError):  # such as a full disk: it stays due too
+    with suppress(sqlite3.OperationalError, OSError):  # such as a full disk: it stays due too
         rewrites, wiped = connection.execute("SELECT rewrites, wiped FROM ledger").fetchone()
         if rewrites == wiped:
             return
+        if wiped < 0:  # everything was erased: see `erase`
+            delete_quarantined(path)
         connection.execute(f"PRAGMA busy_timeout = {_WIPE_TIMEOUT_MS}")
         try:
             # Overwriting alone is not enough: where SQLite has moved a row to another page, the bytes of its old place
@@ -202,8 +223,8 @@ def wipe(connection: sqlite3.Connection) -> None:
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
         if not busy:
-            # Not to what `rewrites` is by now: another process may have forgotten something in between.
-            connection.execute("UPDATE ledger SET wiped = ?", (rewrites,))
+            # Not to what `rewrites` is by now, and not if another process has erased everything in between.
+            connection.execute("UPDATE ledger SET wiped = ? WHERE wiped = ?", (rewrites, wiped))
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> str:

@@ -9,16 +9,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from nearhand.cipher import Cipher
 from nearhand.clock import Clock
 from nearhand.config import Durability
-from nearhand.errors import EventError, StorageError, UsageError
+from nearhand.errors import EncryptionError, EventError, StorageError, UsageError
 from nearhand.events.caps import CHECK_EVERY, Caps, enforce
 from nearhand.events.database import Database, wipe
 from nearhand.events.event import RESET, Event, RecordedEvent, just_recorded
 from nearhand.events.event_types import EventSchema, validate
 from nearhand.events.groups import Groups, Unit
 from nearhand.events.quarantine import files_of, quarantined, sqlite_code
-from nearhand.events.rows import EPOCH, SEQUENCE, SIZE, Row, insert_marker, insert_units
+from nearhand.events.rows import (
+    EPOCH,
+    SEQUENCE,
+    SIZE,
+    Row,
+    erase,
+    insert_marker,
+    insert_units,
+    opened,
+    sealed,
+)
 from nearhand.events.schema import transaction
 from nearhand.events.state import (
     Checkpointer,
@@ -48,6 +59,8 @@ class EventLog:
         event_types: the event types that the bundle declares beside the known ones, with what each needs.
         caps: how much the log keeps; see :class:`Caps`.
         checkpointer: folds what the caps evict into a state; None: it is gone.
+        cipher: encrypts what is said of each event, but for its times, its epoch and its number, and what is derived
+            from events; from the moment the file is made, or never. None: nothing is encrypted.
 
     Attributes:
         eviction_failures: how often an append, its event being kept, could not evict what is over the caps.
@@ -55,6 +68,9 @@ class EventLog:
     Raises:
         StorageError: the file is a database of something else, was written by a newer SDK, or cannot be opened.
             Nothing of it is changed.
+        EncryptionError: the file is encrypted and there is no cipher or one of another key, or it is not encrypted and
+            there is one. Nothing of it is changed. Every other method raises it too if the key cannot be used any more;
+            what it was to store is not stored then.
     """
 
     def __init__(
@@ -66,18 +82,20 @@ class EventLog:
         event_types: Mapping[str, EventSchema] = {},
         caps: Caps = Caps(),  # noqa: B008 - frozen
         checkpointer: Checkpointer | None = None,
+        cipher: Cipher | None = None,
     ) -> None:
         self._clock = clock
         self._event_types = dict(event_types)
         self._caps = caps
         self._checkpointer = checkpointer
+        self._cipher = cipher
         self.eviction_failures = 0
         self._epoch = 0  # a guess: another process may have reset the preferences
         self._generation = 0
         self._groups = Groups(self._commit)
         self._lock = threading.Lock()  # for the database, and all that is said about it here
         # The app may change its working directory, and ":memory:" is a file here.
-        self._database = Database(path.absolute(), clock=clock, durability=durability)
+        self._database = Database(path.absolute(), clock=clock, durability=durability, cipher=cipher)
         self._seen = self._database.use(self._version)
 
     def append(self, event: Event) -> RecordedEvent:
@@ -94,7 +112,8 @@ class EventLog:
             StorageError: it could not be written; nothing of it has been.
             UsageError: the log is closed, or ``event`` is not an :class:`Event`.
         """
-        return just_recorded(self._groups.keep([self._row(event)])[0])
+        row = self._groups.keep([self._row(event)])[0]
+        return just_recorded(row if self._cipher is None else opened(row, self._cipher))
 
     def append_many(self, events: Iterable[Event]) -> list[RecordedEvent]:
         """Keep several events in one transaction, all of them or none; see :meth:`append`.
@@ -113,7 +132,7 @@ class EventLog:
                 rows.append(self._row(event))
             except EventError as error:
                 raise EventError(f"events[{position}].{error.field}", error.problem, remedy=error.remedy) from error
-        return [just_recorded(row) for row in self._groups.keep(rows)] if rows else []
+        return [just_recorded(opened(row, self._cipher)) for row in self._groups.keep(rows)] if rows else []
 
     def reset(self) -> RecordedEvent:
         """Begin a new epoch: what was recorded so far stays visible, and is no taste any more.
@@ -127,9 +146,11 @@ class EventLog:
         """
         now = self._clock.now_ms()
         offset = self._clock.utc_offset_minutes(now)
-        row = (random_id(), None, now, now, offset, RESET, None, None, None, 0, "{}", "{}")
+        row: Row = (random_id(), None, now, now, offset, RESET, None, None, None, 0, "{}", "{}")
+        if self._cipher is not None:
+            row = sealed(row, self._cipher)
         with self._lock:
-            marker = just_recorded(self._database.write(insert_marker, row))
+            marker = just_recorded(opened(self._database.write(insert_marker, row), self._cipher))
             self._epoch = marker.epoch
             self._generation += 1
             return marker
@@ -151,14 +172,18 @@ class EventLog:
             UsageError: the log is closed, or it is the marker of a reset, which holds back what came before it.
         """
 
+        name = event_id if self._cipher is None else self._cipher.index(event_id)
+
         def delete(connection: sqlite3.Connection) -> bool:
             with transaction(connection):
                 row = connection.execute(
-                    f"SELECT sequence, event, {SIZE} FROM event WHERE event_id = ?", (event_id,)
+                    f"SELECT sequence, event, {SIZE} FROM event WHERE event_id = ?", (name,)
                 ).fetchone()
                 if row is None:
                     return False
                 sequence, kind, size = row
+                if self._cipher is not None:
+                    kind = since(connection, sequence - 1, self._cipher, limit=1)[0].event
                 if kind == RESET:
                     raise UsageError(f"{event_id!r} is a reset", place="forget", remedy="forget the events themselves")
                 connection.execute("DELETE FROM event WHERE sequence = ?", (sequence,))
@@ -173,9 +198,35 @@ class EventLog:
         with self._lock:
             self._database.follow()
             deleted = self._database.write(delete)
-            self._database.use(wipe)
+            self._database.use(wipe, self._database.path)
             self._generation += deleted
             return deleted
+
+    def erase(self) -> None:
+        """Delete all events, all that was derived from them and is kept here, and the quarantined files.
+
+        The log stays open and is empty; numbers of events are not given again, and an epoch begins. Once the events are
+        deleted, which happens at one instant, what else is to be done for no byte of them to be in a file stays due:
+        after a crash it is done when the log is opened. Of memory and the ``-shm`` file see :meth:`forget`.
+
+        Raises:
+            StorageError: they could not be deleted, and are still there; or they are, and bytes of them are left in a
+                file, because another process reads it, or a quarantined file cannot be deleted: that is tried again
+                when something is forgotten, and when the log is closed or opened.
+            UsageError: the log is closed.
+        """
+        with self._lock:
+            self._database.follow()
+            self._epoch = self._database.write(erase)
+            self._generation += 1
+            self._database.use(wipe, self._database.path)
+            (due,) = self._database.use(lambda c: c.execute("SELECT wiped < 0 FROM ledger").fetchone())
+        if due:
+            raise StorageError(
+                "the events are deleted, but not yet every byte of them",
+                place=str(self._database.path),
+                remedy="close what else reads the log's files, and erase again",
+            )
 
     def since(self, sequence: int, limit: int | None = None) -> list[RecordedEvent]:
         """The events with a greater sequence number, in the order of that number; 0 gives all of them.
@@ -193,7 +244,7 @@ class EventLog:
         _check_number("sequence number", sequence, 0)
         if limit is not None:
             _check_number("limit", limit, 1)
-        return self._read(lambda connection: since(connection, sequence, -1 if limit is None else limit))
+        return self._read(lambda connection: since(connection, sequence, self._cipher, -1 if limit is None else limit))
 
     def count(self) -> int:
         """How many events the log holds, the markers of resets included.
@@ -269,7 +320,7 @@ class EventLog:
             UsageError: the log is closed.
         """
         return self._read(
-            lambda connection: read(connection, fingerprint, through, rewrites, materialized=materialized)
+            lambda connection: read(connection, fingerprint, through, rewrites, self._cipher, materialized=materialized)
         )
 
     def checkpoint(self, fingerprint: str) -> bytes | None:
@@ -279,7 +330,7 @@ class EventLog:
             StorageError: the file cannot be read.
             UsageError: the log is closed.
         """
-        return self._read(lambda connection: checkpoint(connection, fingerprint))
+        return self._read(lambda connection: checkpoint(connection, fingerprint, self._cipher))
 
     def snapshot(self, fingerprint: str) -> Snapshot | None:
         """The snapshot that was saved with this fingerprint, if it is still right.
@@ -288,7 +339,7 @@ class EventLog:
             StorageError: the file cannot be read.
             UsageError: the log is closed.
         """
-        return self._read(lambda connection: load_snapshot(connection, fingerprint))
+        return self._read(lambda connection: load_snapshot(connection, fingerprint, self._cipher))
 
     def save_snapshot(self, fingerprint: str, snapshot: Snapshot) -> bool:
         """Keep a state in place of all that were saved before.
@@ -302,7 +353,9 @@ class EventLog:
             UsageError: the log is closed.
         """
         with self._lock:
-            return self._database.write(lambda connection: save_snapshot(connection, fingerprint, snapshot))
+            return self._database.write(
+                lambda connection: save_snapshot(connection, fingerprint, snapshot, self._cipher)
+            )
 
     def generation(self) -> int:
         """A number that grows when this object changes the events, or has noticed that others did. Asks no disk."""
@@ -326,8 +379,7 @@ class EventLog:
     def quarantined(self) -> tuple[str, ...]:
         """The names of the damaged files that were moved aside, in the log's folder, the earliest first.
 
-        Each may have a ``-wal`` and a ``-shm`` file beside it. What was recorded is still in them, so an app that
-        erases its user's data deletes them.
+        Each may have a ``-wal`` and a ``-shm`` file beside it. What was recorded is still in them, until :meth:`erase`.
         """
         return quarantined(self._database.path)
 
@@ -350,7 +402,7 @@ class EventLog:
         validate(event, self._event_types)
         recorded_at = self._clock.now_ms()
         timestamp = recorded_at if event.timestamp is None else event.timestamp
-        return (
+        row = (
             event.event_id or random_id(),
             None,
             timestamp,
@@ -364,6 +416,7 @@ class EventLog:
             event.texts["context"],  # as it was made, whatever the app has done to its dicts since
             event.texts["properties"],
         )
+        return row if self._cipher is None else sealed(row, self._cipher)
 
     def _commit(self, units: list[Unit]) -> None:
         """Keep all units; if that fails, each by itself, so that one cannot take the others down."""
@@ -384,7 +437,7 @@ class EventLog:
 
     def _insert(self, units: list[Unit]) -> None:
         while True:
-            kept = self._database.write(insert_units, [unit.rows for unit in units])
+            kept = self._database.write(insert_units, [unit.rows for unit in units], self._cipher)
             opened = self._database.openings
             self._generation += 1
             last = kept[-1][-1]
@@ -399,11 +452,11 @@ class EventLog:
     def _evict_if_possible(self) -> None:
         try:
             self._generation += self._database.use(self._evict) > 0
-        except StorageError:
+        except (StorageError, EncryptionError):
             self.eviction_failures += 1
 
     def _evict(self, connection: sqlite3.Connection) -> int:
-        return enforce(connection, self._caps, self._checkpointer)
+        return enforce(connection, self._caps, self._checkpointer, self._cipher)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:

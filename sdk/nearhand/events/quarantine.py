@@ -54,6 +54,16 @@ def quarantine(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def delete_quarantined(path: Path) -> None:
+    """Delete the files that were moved aside, for good. Done again, it goes on where it was stopped."""
+    found = _moved(path)
+    for number, _ in found:
+        for file in reversed(files_of(path.with_name(f"{path.name}.corrupt-{number}"))):  # what is found goes last
+            file.unlink(missing_ok=True)
+    if found:
+        sync_folder(path.parent)
+
+
 def _moved(path: Path) -> list[tuple[int, str]]:
     """The number and the suffix of each file that was moved aside, but for the index, in which nothing is kept."""
     name = re.compile(re.escape(path.name) + r"\.corrupt-([1-9]\d{0,8})(-wal)?")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeAlias
 
+from nearhand.cipher import Cipher
 from nearhand.events.event import RecordedEvent
 from nearhand.events.schema import DamagedError, transaction
 
 Row: TypeAlias = tuple[Any, ...]
-"""The values of :data:`COLUMNS`; before the row is stored its ``sequence`` is None, and its ``epoch`` a guess."""
+"""The values of :data:`COLUMNS`; before the row is stored its ``sequence`` is None, and its ``epoch`` a guess.
+
+In an encrypted log a stored row is sealed: its ``event_id`` is the cipher's name for it, its ``properties`` are all of
+its texts in one, sealed for that name, and the other texts are empty. Its numbers are in the clear.
+"""
 
 COLUMNS = tuple(column.name for column in fields(RecordedEvent))
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM event"
@@ -24,6 +30,7 @@ _TEXTS = ("event_id", "event", "item_id", "user", "recommendation_id", "context"
 SIZE = f"({ROW_BYTES} + " + " + ".join(f"ifnull(length(CAST({text} AS BLOB)), 0)" for text in _TEXTS) + ")"
 
 SEQUENCE = COLUMNS.index("sequence")
+KIND = COLUMNS.index("event")
 EPOCH = COLUMNS.index("epoch")
 # A guess of the epoch that is wrong becomes a NULL, which the column refuses.
 _VALUES = ["?"] * len(COLUMNS)
@@ -33,12 +40,46 @@ _INSERT_NEW = f"{_INSERT} ON CONFLICT (event_id) DO NOTHING"
 _decode = json.JSONDecoder().raw_decode  # what is stored has no space around it
 
 
-def recorded(row: Row) -> RecordedEvent:
+def sealed(row: Row, cipher: Cipher) -> Row:
+    """The row as an encrypted log stores it.
+
+    Raises:
+        EncryptionError: the key cannot be used.
+    """
+    name = cipher.index(row[0])
+    texts = json.dumps([row[0], *row[KIND:EPOCH], *row[EPOCH + 1 :]], ensure_ascii=False, separators=(",", ":"))
+    value = base64.b64encode(cipher.seal(texts.encode(), f"event {name}")).decode()
+    return (name, *row[1:KIND], "", None, None, None, row[EPOCH], "", value)
+
+
+def opened(row: Row, cipher: Cipher | None) -> Row:
+    """The row that was sealed; without a cipher, the row itself.
+
+    Raises:
+        DamagedError: what is stored is no sealed value.
+        EncryptionError: it does not open: the key cannot be used, or it is damaged or of another event.
+    """
+    if cipher is None:
+        return row
+    try:
+        value = base64.b64decode(row[-1], validate=True)
+    except ValueError as error:
+        raise DamagedError(f"the event {row[0]} is not base64 ({error})") from error
+    if base64.b64encode(value).decode() != row[-1]:  # the last character has bits that say nothing
+        raise DamagedError(f"the event {row[0]} is not the base64 that was written")
+    event_id, *middle, context, properties = json.loads(cipher.open(value, f"event {row[0]}"))
+    return (event_id, *row[1:KIND], *middle, row[EPOCH], context, properties)
+
+
+def recorded(row: Row, cipher: Cipher | None = None) -> RecordedEvent:
     """The event that a stored row is.
 
     Raises:
         DamagedError: what is stored is not JSON.
+        EncryptionError: see :func:`opened`.
     """
+    if cipher is not None:
+        row = opened(row, cipher)
     event = object.__new__(RecordedEvent)  # __init__ sets field by field: twice as long, for each event
     values = vars(event)
     values.update(zip(COLUMNS, row, strict=True))
@@ -59,8 +100,13 @@ def _decoded(text: str) -> Any:
     return value
 
 
-def insert_units(connection: sqlite3.Connection, units: Sequence[list[Row]]) -> list[list[Row]]:
+def insert_units(
+    connection: sqlite3.Connection, units: Sequence[list[Row]], cipher: Cipher | None = None
+) -> list[list[Row]]:
     """Keep what several callers brought, in one transaction.
+
+    Args:
+        units: rows; sealed ones if there is a cipher.
 
     Returns:
         each row as it is stored now; for an identifier that was there already, the row of that event.
@@ -74,7 +120,7 @@ def insert_units(connection: sqlite3.Connection, units: Sequence[list[Row]]) -> 
             pass  # the identifier is known, or the guess of the epoch was wrong
     with transaction(connection):
         (epoch,) = connection.execute("SELECT epoch FROM ledger").fetchone()
-        return [[_insert(connection, row, epoch) for row in rows] for rows in units]
+        return [[_insert(connection, row, epoch, cipher) for row in rows] for rows in units]
 
 
 def insert_marker(connection: sqlite3.Connection, row: Row) -> Row:
@@ -82,14 +128,36 @@ def insert_marker(connection: sqlite3.Connection, row: Row) -> Row:
     with transaction(connection):
         connection.execute("UPDATE ledger SET epoch = epoch + 1")
         (epoch,) = connection.execute("SELECT epoch FROM ledger").fetchone()
-        return _insert(connection, row, epoch)
+        return _insert(connection, row, epoch, None)  # its identifier is new
 
 
-def _insert(connection: sqlite3.Connection, row: Row, epoch: int) -> Row:
+def erase(connection: sqlite3.Connection) -> int:
+    """Delete all events and all that was derived from them, and begin a new epoch, in one transaction.
+
+    That bytes of them are still in the files is noted in the ledger: ``wiped`` is negative, and another number each
+    time, until they are not; see :func:`nearhand.events.database.wipe`.
+
+    Returns:
+        the new epoch.
+    """
+    with transaction(connection):
+        for table in ("event", "checkpoint", "snapshot"):
+            connection.execute(f"DELETE FROM {table}")
+        connection.execute(
+            """
+            UPDATE ledger SET epoch = epoch + 1, rewrites = rewrites + 1, wiped = -(rewrites + 1),
+                dropped_log_bytes = 0, dropped_log_days = 0, measured_bytes = 0, measured_oldest = 9223372036854775807
+            """
+        )
+        (epoch,) = connection.execute("SELECT epoch FROM ledger").fetchone()
+        return int(epoch)
+
+
+def _insert(connection: sqlite3.Connection, row: Row, epoch: int, cipher: Cipher | None) -> Row:
     row = (*row[:EPOCH], epoch, *row[EPOCH + 1 :])
     done = connection.execute(_INSERT_NEW, row)
     if done.rowcount == 1:
         return (row[0], done.lastrowid, *row[2:])
     there: Row = connection.execute(f"{SELECT} WHERE event_id = ?", row[:1]).fetchone()
-    recorded(there)  # it may be damaged
+    recorded(there, cipher)  # it may be damaged
     return there

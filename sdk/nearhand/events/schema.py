@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nearhand.cipher import Cipher, note_key, require_key
 from nearhand.errors import StorageError
 
 APPLICATION_ID = 0x4E484556  # "NHEV"
@@ -73,11 +74,12 @@ def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iter
         raise
 
 
-def check(connection: sqlite3.Connection, place: str) -> int:
+def check(connection: sqlite3.Connection, place: str, cipher: Cipher | None = None) -> int:
     """The version of the log, 0 for an empty database; changes nothing.
 
     Raises:
         StorageError: it is a database of something else, or of a newer SDK.
+        EncryptionError: it is encrypted and this is not its key, or it is not encrypted and there is one.
         DamagedError: it is a log, and tables are missing.
     """
     with transaction(connection, "DEFERRED"):  # one view of the file, even while another process is making it
@@ -98,18 +100,24 @@ def check(connection: sqlite3.Connection, place: str) -> int:
             place=place,
             remedy="update nearhand, or move the file away, with its -wal and -shm files, to start a fresh log",
         )
+    require_key(connection, cipher, place)
     if missing := _TABLES[version] - tables:
         raise DamagedError(f"table {min(missing)} is missing")
     return int(version)
 
 
-def migrate(connection: sqlite3.Connection, now_ms: int) -> None:
-    """Bring a log, or an empty database, to :data:`VERSION`. Each step commits with its record, or has not happened."""
+def migrate(connection: sqlite3.Connection, now_ms: int, cipher: Cipher | None = None) -> None:
+    """Bring a log, or an empty database, to :data:`VERSION`. Each step commits with its record, or has not happened.
+
+    A log is encrypted from its first step on, or never is.
+    """
     for version, statements in enumerate(_STEPS, start=1):
         with transaction(connection):
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found >= version:  # done before, or by another process just now
                 continue
+            if found == 0:
+                note_key(connection, cipher)
             for statement in statements:
                 connection.execute(statement)
             connection.execute(

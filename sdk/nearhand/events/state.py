@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from nearhand.cipher import Cipher
 from nearhand.events.event import RecordedEvent
 from nearhand.events.rows import SELECT, recorded
 from nearhand.events.schema import transaction
@@ -70,7 +71,13 @@ class Reading:
 
 
 def read(
-    connection: sqlite3.Connection, fingerprint: str, through: int, rewrites: int | None, *, materialized: bool
+    connection: sqlite3.Connection,
+    fingerprint: str,
+    through: int,
+    rewrites: int | None,
+    cipher: Cipher | None,
+    *,
+    materialized: bool,
 ) -> Reading:
     """See :meth:`nearhand.events.EventLog.read`."""
     with transaction(connection, "DEFERRED"):
@@ -78,40 +85,58 @@ def read(
         anew = rewrites != current or through < evicted_through
         state = None
         if anew:
-            snapshot = load_snapshot(connection, fingerprint) if materialized else None
+            snapshot = load_snapshot(connection, fingerprint, cipher) if materialized else None
             state, through = (
-                (snapshot.state, snapshot.through) if snapshot else (checkpoint(connection, fingerprint), 0)
+                (snapshot.state, snapshot.through) if snapshot else (checkpoint(connection, fingerprint, cipher), 0)
             )
-        events = since(connection, through)
+        events = since(connection, through, cipher)
     return Reading(anew, state, events, max(events[-1].sequence if events else through, evicted_through), current)
 
 
-def since(connection: sqlite3.Connection, sequence: int, limit: int = -1) -> list[RecordedEvent]:
+def since(connection: sqlite3.Connection, sequence: int, cipher: Cipher | None, limit: int = -1) -> list[RecordedEvent]:
     """The events with a greater sequence number, in the order of that number; at most ``limit``, -1: all."""
     found = connection.execute(f"{SELECT} WHERE sequence > ? ORDER BY sequence LIMIT ?", (sequence, limit))
-    return [recorded(row) for row in found.fetchall()]
+    return [recorded(row, cipher) for row in found.fetchall()]
 
 
-def checkpoint(connection: sqlite3.Connection, fingerprint: str) -> bytes | None:
+def checkpoint(connection: sqlite3.Connection, fingerprint: str, cipher: Cipher | None) -> bytes | None:
     """The fold of what was evicted, if there is one of this fingerprint."""
     row = connection.execute("SELECT state FROM checkpoint WHERE fingerprint = ?", (fingerprint,)).fetchone()
-    return bytes(row[0]) if row else None
+    return _opened(bytes(row[0]), f"checkpoint {fingerprint}", cipher) if row else None
 
 
-def load_snapshot(connection: sqlite3.Connection, fingerprint: str) -> Snapshot | None:
+def save_checkpoint(connection: sqlite3.Connection, fingerprint: str, state: bytes, cipher: Cipher | None) -> None:
+    """Keep the fold of what was evicted. No other one may be there."""
+    content = _sealed(state, f"checkpoint {fingerprint}", cipher)
+    connection.execute("INSERT INTO checkpoint VALUES (?, ?)", (fingerprint, content))
+
+
+def load_snapshot(connection: sqlite3.Connection, fingerprint: str, cipher: Cipher | None) -> Snapshot | None:
     """The snapshot of this fingerprint, if there is one."""
     row = connection.execute(
         "SELECT state, through, rewrites FROM snapshot, ledger WHERE fingerprint = ?", (fingerprint,)
     ).fetchone()
-    return Snapshot(*row) if row else None
+    if row is None:
+        return None
+    state, through, rewrites = row
+    return Snapshot(_opened(state, f"snapshot {fingerprint} {through}", cipher), through, rewrites)
 
 
-def save_snapshot(connection: sqlite3.Connection, fingerprint: str, snapshot: Snapshot) -> bool:
+def save_snapshot(connection: sqlite3.Connection, fingerprint: str, snapshot: Snapshot, cipher: Cipher | None) -> bool:
     """Keep a snapshot in place of all others; False: it is not right any more, and was not kept."""
+    content = _sealed(snapshot.state, f"snapshot {fingerprint} {snapshot.through}", cipher)
     with transaction(connection):
         rewrites, evicted_through = connection.execute("SELECT rewrites, evicted_through FROM ledger").fetchone()
         if snapshot.rewrites != rewrites or snapshot.through < evicted_through:
             return False
         connection.execute("DELETE FROM snapshot")
-        connection.execute("INSERT INTO snapshot VALUES (?, ?, ?)", (fingerprint, snapshot.state, snapshot.through))
+        connection.execute("INSERT INTO snapshot VALUES (?, ?, ?)", (fingerprint, content, snapshot.through))
         return True
+
+
+def _sealed(state: bytes, place: str, cipher: Cipher | None) -> bytes:
+    return state if cipher is None else cipher.seal(state, place)
+
+
+def _opened(content: bytes, place: str, cipher: Cipher | None) -> bytes:
+    return content if cipher is None else cipher.open(content, place)

@@ -7,6 +7,7 @@ push waits for the disk.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import sqlite3
 import threading
@@ -17,16 +18,18 @@ from typing import TypeVar
 
 import numpy as np
 
+from nearhand.cipher import Cipher, clear_index, note_key, opens, require_key
 from nearhand.clock import Clock
-from nearhand.errors import StorageError, UsageError
+from nearhand.errors import EncryptionError, StorageError, UsageError
+from nearhand.events.schema import transaction
 from nearhand.monitoring import Meter
 
 _LARGEST = float(np.finfo(np.float32).max)
 _OVERHEAD_BYTES = 96  # of a row beside its texts and values, roughly
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS pushed (
-    name TEXT PRIMARY KEY,
-    "values" BLOB NOT NULL, -- float32, little-endian
+CREATE TABLE pushed (
+    name TEXT PRIMARY KEY, -- if it is encrypted: the cipher's name for it
+    "values" BLOB NOT NULL, -- float32, little-endian; if it is encrypted: sealed together with the source
     pushed_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     source TEXT NOT NULL,
@@ -34,6 +37,7 @@ CREATE TABLE IF NOT EXISTS pushed (
     bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID
 """
+_TROUBLES = (sqlite3.Error, EncryptionError)
 T = TypeVar("T")
 
 
@@ -84,13 +88,22 @@ class PushedFeatures:
     Args:
         path: the SQLite file; made if missing, replaced if damaged.
         budget_bytes: the least recently used go when more than this is stored.
+        cipher: encrypts names, values and sources, not the times; from the moment the file is made, or never. None:
+            nothing is encrypted.
+
+    Raises:
+        EncryptionError: the file is encrypted and there is no cipher or one of another key, or it is not encrypted and
+            there is one. Nothing of it is changed.
     """
 
-    def __init__(self, path: Path, *, clock: Clock, meter: Meter, budget_bytes: int) -> None:
+    def __init__(
+        self, path: Path, *, clock: Clock, meter: Meter, budget_bytes: int, cipher: Cipher | None = None
+    ) -> None:
         self._path = path
         self._clock = clock
         self._meter = meter
         self._budget = budget_bytes
+        self._cipher = cipher
         self._lock = threading.Lock()
         self._memory: dict[str, PushedFeature | None] = {}
         self._overdue: set[str] = set()  # of those in memory, the ones that were counted as expired
@@ -108,7 +121,7 @@ class PushedFeatures:
         Raises:
             UsageError: a value is not a finite float32 number, the time to live is not positive, or it is larger than
                 the budget.
-            StorageError: it could not be stored.
+            StorageError: it could not be stored. EncryptionError: the key cannot be used any more.
         """
         place = f"push({name!r})"
         if not ttl_ms > 0:
@@ -120,13 +133,19 @@ class PushedFeatures:
         if size > self._budget:
             remedy = f"keep it within the budget of {self._budget:,} bytes"
             raise UsageError(f"needs {size:,} bytes", place=place, remedy=remedy)
-        row = (name, numbers.astype("<f4").tobytes(), now, feature.expires_at, source, now, size)
+        stored_name = self._stored_name(name)
+        content = numbers.astype("<f4").tobytes()
+        if self._cipher is not None:
+            # JSON has no line break, and the values may have any byte.
+            packed = json.dumps(source).encode() + b"\n" + content
+            content, source = self._cipher.seal(packed, _place(stored_name, now, feature.expires_at)), ""
+        row = (stored_name, content, now, feature.expires_at, source, now, size)
 
         def store(connection: sqlite3.Connection) -> int:
             with contextlib.closing(connection.cursor()) as cursor:
                 cursor.execute("BEGIN IMMEDIATE")
                 cursor.execute("INSERT OR REPLACE INTO pushed VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-                evicted = self._make_room(cursor, keep=name)
+                evicted = self._make_room(cursor, keep=stored_name)
                 cursor.execute("COMMIT")
                 return evicted
 
@@ -166,7 +185,7 @@ class PushedFeatures:
         with self._lock:
             try:
                 version = self._use(lambda connection: connection.execute("PRAGMA data_version").fetchone()[0])
-            except sqlite3.Error as error:
+            except _TROUBLES as error:
                 self._fail(error)
                 return
             if version != self._data_version:
@@ -175,16 +194,21 @@ class PushedFeatures:
                 self.version += 1
 
     def clear(self) -> None:
-        """Forget all of them.
+        """Forget all of them. Their bytes are overwritten, and taken out of the write-ahead log.
 
         Raises:
             StorageError: the file cannot be written.
         """
+
+        def delete(connection: sqlite3.Connection) -> None:
+            for statement in ("DELETE FROM pushed", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                connection.execute(statement).fetchall()
+
         with self._lock:
             self._forget()
             self.version += 1
             try:
-                self._use(lambda connection: connection.execute("DELETE FROM pushed"))
+                self._use(delete)
             except sqlite3.Error as error:
                 raise StorageError(str(error), place=str(self._path), remedy="check that it can be written") from error
 
@@ -198,7 +222,7 @@ class PushedFeatures:
                         "SELECT count(*), ifnull(sum(bytes), 0) FROM pushed"
                     ).fetchone()
                 )
-            except sqlite3.Error as error:
+            except _TROUBLES as error:
                 self._fail(error)
             return CacheStatus(
                 entries, size, self._budget, self._hits, self._misses, self._evicted, self._expired, self._failures
@@ -223,17 +247,23 @@ class PushedFeatures:
         now = self._clock.now_ms()
 
         def read(connection: sqlite3.Connection) -> PushedFeature | None:
+            stored_name = self._stored_name(name)
             row = connection.execute(
-                'SELECT "values", pushed_at, expires_at, source FROM pushed WHERE name = ?', (name,)
+                'SELECT "values", pushed_at, expires_at, source FROM pushed WHERE name = ?', (stored_name,)
             ).fetchone()
             if row is None:
                 return None
-            connection.execute("UPDATE pushed SET used_at = ? WHERE name = ?", (now, name))
-            return PushedFeature(name, tuple(np.frombuffer(row[0], "<f4").tolist()), *row[1:])
+            connection.execute("UPDATE pushed SET used_at = ? WHERE name = ?", (now, stored_name))
+            content, pushed_at, expires_at, source = row
+            if self._cipher is not None:
+                packed = self._cipher.open(content, _place(stored_name, pushed_at, expires_at))
+                text, _, content = packed.partition(b"\n")
+                source = json.loads(text)
+            return PushedFeature(name, tuple(np.frombuffer(content, "<f4").tolist()), pushed_at, expires_at, source)
 
         try:
             return self._use(read)
-        except (sqlite3.Error, ValueError) as error:
+        except (*_TROUBLES, ValueError) as error:
             self._fail(error)
             return None
 
@@ -259,16 +289,24 @@ class PushedFeatures:
             raise sqlite3.ProgrammingError("the store is closed, or could not be opened")
         try:
             return action(self._connection)
-        except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+        except (sqlite3.DatabaseError, EncryptionError, TypeError, ValueError) as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            if not _is_damage(error):
+            if not self._is_damage(error, self._connection):
                 raise
             self._fail(error)
             self._replace()
             if self._connection is None:
                 raise
             return action(self._connection)
+
+    def _is_damage(self, error: Exception, connection: sqlite3.Connection) -> bool:
+        if isinstance(error, EncryptionError):
+            return self._cipher is not None and opens(connection, self._cipher)
+        return _is_damage(error)
+
+    def _stored_name(self, name: str) -> str:
+        return name if self._cipher is None else self._cipher.index(name)
 
     def _open(self) -> None:
         try:
@@ -285,7 +323,13 @@ class PushedFeatures:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")  # a cache: after a power cut it may be empty
             connection.execute("PRAGMA secure_delete = ON")
-            connection.execute(_SCHEMA)
+            if not _is_made(connection):
+                with transaction(connection):
+                    if not _is_made(connection):  # by another process, just now
+                        note_key(connection, self._cipher)
+                        connection.execute(_SCHEMA)
+            require_key(connection, self._cipher, str(self._path))
+            clear_index(connection, self._cipher)
         except BaseException:
             connection.close()
             raise
@@ -305,6 +349,14 @@ class PushedFeatures:
     def _fail(self, error: Exception) -> None:
         self._failures += 1
         self._meter.degraded("a pushed feature could not be read", error)
+
+
+def _is_made(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'pushed'").fetchone() is not None
+
+
+def _place(stored_name: str, pushed_at: int, expires_at: int) -> str:
+    return f"pushed {stored_name} {pushed_at} {expires_at}"
 
 
 def _numbers(values: Sequence[float], place: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
