@@ -87,14 +87,8 @@ class Learner:
         self._through = self._unsaved = self._pruned_at = 0
         self._rewrites: int | None = None
         self._credits: dict[str, dict[int, Credit]] = {}
-        content = store.get(VALUE)
-        if content is not None:
-            try:
-                document = json.loads(content)
-                if not isinstance(document, dict) or document.get("space") == space:
-                    self._load(document)
-            except (ValueError, RecursionError, UsageError) as error:
-                meter.degraded("what was learned could not be read, and is learned again from the log", error)
+        self._meter = meter
+        self._read()
 
     @property
     def through(self) -> int:
@@ -241,6 +235,36 @@ class Learner:
             self._load(content)
             self._through, self._rewrites = reading.through, reading.rewrites
             self.save()
+
+    def reload(self, log: EventLog) -> None:
+        """Begin from what the store has now, after its contents and the log's were replaced.
+
+        All that the log holds counts as folded if the store has a state; else it is folded anew.
+
+        Raises:
+            StorageError: the log or the state cannot be read, or the state not be written.
+        """
+        with self._lock:
+            self._begin()
+            if self._read():
+                reading = log.read("", 0, None)
+                self._through, self._rewrites = reading.through, reading.rewrites
+                self.save()
+
+    def _read(self) -> bool:
+        """Take the state from the store; whether there was one of this space."""
+        content = self._store.get(VALUE)
+        if content is None:
+            return False
+        try:
+            document = json.loads(content)
+            if isinstance(document, dict) and document.get("space") != self._space:
+                return False
+            self._load(document)
+        except (ValueError, RecursionError, UsageError) as error:
+            self._meter.degraded("what was learned could not be read, and is learned again from the log", error)
+            return False
+        return True
 
     def _begin(self) -> None:
         self._through = self._unsaved = 0
