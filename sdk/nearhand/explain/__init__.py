@@ -1,8 +1,38 @@
-"""Why an item is recommended."""
+"""Why an item is recommended, and what a prediction rests on."""
 
 from __future__ import annotations
 
 from nearhand.explain.attribution import contributions
-from nearhand.explain.explanation import POPULAR, Evidence, Explanation, explain
+from nearhand.explain.explanation import POPULAR, Evidence, Explanation, explain, plain
+from nearhand.explain.features import (
+    FeatureAttribution,
+    attribute,
+    feature_phrase,
+    feature_sentence,
+    kinds_of,
+    view_columns,
+)
+from nearhand.explain.occlusion import event_ids, occlude, promising
+from nearhand.explain.texts import LANGUAGES, because, language_of, say
 
-__all__ = ["POPULAR", "Evidence", "Explanation", "contributions", "explain"]
+__all__ = [
+    "LANGUAGES",
+    "POPULAR",
+    "Evidence",
+    "Explanation",
+    "FeatureAttribution",
+    "attribute",
+    "because",
+    "contributions",
+    "event_ids",
+    "explain",
+    "feature_phrase",
+    "feature_sentence",
+    "kinds_of",
+    "language_of",
+    "occlude",
+    "plain",
+    "promising",
+    "say",
+    "view_columns",
+]

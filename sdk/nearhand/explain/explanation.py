@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
+from nearhand.explain.texts import Message, because, say
 from nearhand.retrieval import HistoryItem
 
 NAMED_ITEMS = 2
@@ -37,38 +39,59 @@ class Explanation:
 
     Attributes:
         text: a sentence for the user.
-        evidence: every history event with its contribution, largest first. They sum to the recommendation's score.
-            Empty where the recommendation does not come from the history.
+        evidence: the history's events with their contributions, largest first. Of an additive model these are all
+            events, and they sum to the recommendation's score; else the events that were examined, each with what the
+            score loses without its item's events. Empty where the recommendation does not come from the history.
     """
 
     text: str
     evidence: tuple[Evidence, ...]
 
-    # A list of ten holds hundreds of Evidence objects, and an app shows those of one item, if any: they are made when
-    # they are first read. Until then `evidence` is not set, so Python asks __getattr__ for it.
-    def __init__(self, text: str, evidence: tuple[Evidence, ...] | Callable[[], tuple[Evidence, ...]] = ()) -> None:
-        vars(self).update({"text": text, "_make" if callable(evidence) else "evidence": evidence})
+    # A list of ten holds hundreds of Evidence objects, and an app shows those of one item, if any: they, and the text,
+    # are made when they are first read. Until then the attribute is not set, so Python asks __getattr__ for it.
+    def __init__(
+        self, text: str | Callable[[], str], evidence: tuple[Evidence, ...] | Callable[[], tuple[Evidence, ...]] = ()
+    ) -> None:
+        values = vars(self)
+        values["_make_text" if callable(text) else "text"] = text
+        values["_make_evidence" if callable(evidence) else "evidence"] = evidence
 
-    def __getattr__(self, name: str) -> tuple[Evidence, ...]:
-        if name != "evidence" or "_make" not in vars(self):
-            raise AttributeError(name)
-        return vars(self).setdefault("evidence", vars(self)["_make"]())  # type: ignore[no-any-return]
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Called for a field that is not set yet."""
+            values = vars(self)
+            if (make := values.get(f"_make_{name}")) is None:
+                raise AttributeError(name)
+            return values.setdefault(name, make())
 
 
-POPULAR = Explanation("Popular with many people")
+POPULAR = Explanation(say("popular"))
+
+
+def plain(message: Message, locale: str = "en", **fields: str) -> Explanation:
+    """An explanation that does not come from the history; see :func:`nearhand.explain.say`."""
+    return Explanation(partial(say, message, locale, **fields))
 
 
 def explain(
-    history: Sequence[HistoryItem], parts: NDArray[np.float64], items: Items, verbs: Mapping[str, str]
+    history: Sequence[HistoryItem],
+    parts: NDArray[np.float64],
+    items: Items,
+    verbs: Mapping[str, str],
+    locale: str = "en",
 ) -> list[Explanation]:
-    """The explanation of each recommended item.
+    """The explanation of each recommended item. Texts and evidence are made when they are first read.
 
     Args:
         parts: float64 [m, n], the part of each of the n history items in each of m scores.
-        verbs: event type → past-tense verb.
+        verbs: event type → English past-tense verb. Other languages have verbs of their own for the types that every
+            bundle knows, and do without one for a bundle's own types.
+        locale: such as ``de-AT``; in a language that there are no texts of, explanations are in English.
     """
     return [
-        Explanation(_sentence(history, row, items, verbs), partial(_evidence, history, row, items)) for row in parts
+        Explanation(partial(_sentence, history, row, items, verbs, locale), partial(_evidence, history, row, items))
+        for row in parts
     ]
 
 
@@ -85,13 +108,11 @@ def _evidence(history: Sequence[HistoryItem], parts: NDArray[np.float64], items:
 
 
 def _sentence(
-    history: Sequence[HistoryItem], parts: NDArray[np.float64], items: Items, verbs: Mapping[str, str]
+    history: Sequence[HistoryItem], parts: NDArray[np.float64], items: Items, verbs: Mapping[str, str], locale: str
 ) -> str:
     strongest = [i for i in np.argsort(-parts, kind="stable")[:NAMED_ITEMS].tolist() if parts[i] > 0]
-    if not strongest:
-        return "Because of your recent activity"
-    clauses: dict[str, list[str]] = {}
+    acts = []
     for i in strongest:
         main = max(history[i].events, key=lambda event: event.confidence)
-        clauses.setdefault(verbs[main.event], []).append(items.titles[history[i].row])
-    return "Because you " + " and ".join(f"{verb} {' and '.join(titles)}" for verb, titles in clauses.items())
+        acts.append((main.event, items.titles[history[i].row]))
+    return because(acts, verbs, locale)
