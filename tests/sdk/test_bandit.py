@@ -40,7 +40,8 @@ def by_the_formula(
 
     def unit(row: NDArray[np.floating]) -> NDArray[np.float64]:
         long: NDArray[np.float64] = row.astype(np.float64)
-        return np.divide(long, max(1.0, float(np.linalg.norm(long))))
+        scaled: NDArray[np.float64] = long / max(1.0, float(np.linalg.norm(long)))
+        return scaled
 
     a = float(of.ridge) * np.eye(x.shape[1])
     b = np.zeros(x.shape[1])
@@ -49,8 +50,9 @@ def by_the_formula(
         b += gamma**age * max(-10.0, min(10.0, reward)) * unit(row)
     inverse = np.linalg.inv(a)
     rows = np.array([unit(row) for row in x])
-    bonus: NDArray[np.float64] = rows @ inverse @ b
-    return bonus + float(of.optimism) * np.sqrt(np.einsum("ij,jk,ik->i", rows, inverse, rows))
+    uncertainty = np.sqrt(np.einsum("ij,jk,ik->i", rows, inverse, rows))
+    bonus: NDArray[np.float64] = rows @ inverse @ b + float(of.optimism) * uncertainty
+    return bonus
 
 
 def learned_from(rng: np.random.Generator, count: int, d: int) -> list[tuple[NDArray[np.floating], float]]:
