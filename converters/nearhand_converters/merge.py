@@ -179,10 +179,10 @@ def _merged(
     lead = parts[0].manifest
     files: dict[str, bytes] = {}
     event_types = _event_types(parts)
-    items, golden = (
-        None if reference is None else replace(reference, file=_add(reference.file, parts[0], files))
-        for reference in (lead.items, lead.golden)
-    )
+    items, golden = lead.items, lead.golden
+    if items is not None and golden is not None:
+        items = replace(items, file=_add(items.file, parts[0], files))
+        golden = replace(golden, file=_add(golden.file, parts[0], files))
     features = _features(parts, event_types, files)
     retrieval = tuple(
         replace(model, variants=_variants(model, parts[0], files)) for model in lead.models if isinstance(model, Model)

@@ -20,7 +20,7 @@ from nearhand.bundle.tables import Column, TableModel
 from nearhand.errors import UsageError
 from nearhand.events import Scalar
 from nearhand.features import CandidateFeatures, CompiledProgram, FeatureVector
-from nearhand.ranking.rows import UNKNOWN, RowEncoder, TableRows
+from nearhand.ranking.rows import MISSING, UNKNOWN, RowEncoder, TableRows, _code, _number
 
 CONTEXT = "context."
 _LARGEST_LOOKUP = 1 << 18
@@ -76,32 +76,23 @@ class FeatureRows:
         codes = dict(zip(categories, encoder._codes, strict=True))
         tables = {name: _lookup(codes[name]) for name in categories if self._is(name, "int32")}
         quick = {name: table for name, table in tables.items() if table is not None}
-        self._numbers = [
-            (of, dtype, _Chosen.of(numbers, [name for name in numbers if self._is(name, dtype, of)], self._places))
-            for of in ("profile", "item")
-            for dtype in ("float32", "int32")
+        self._profile, self._item = (self._gathering(of, numbers, categories, quick) for of in ("profile", "item"))
+        asked = [column for column in model.columns if column.name not in self._places]
+        self._context = [
+            (column, (numbers if column.kind == "number" else categories)[column.name], codes.get(column.name, {}))
+            for column in asked
         ]
-        self._categories = [
-            (of, _Codes.of(categories, {name: quick[name] for name in quick if self._is(name, "int32", of)},
-                           self._places))
-            for of in ("profile", "item")
-        ]  # fmt: skip
-        # What is left goes through an encoder: the context, and categories of numbers that no table holds.
-        slow = [
-            column
-            for column in model.columns
-            if column.name not in self._places or (column.kind == "category" and column.name not in quick)
-        ]
-        self._slow = slow
-        vocabularies = {str(column.vocabulary): tuple(codes[column.name]) for column in slow if column.name in codes}
-        self._slow_encoder = RowEncoder(slow, vocabularies)
-        self._slow_to = tuple(
-            np.array([places[column.name] for column in slow if column.name in places], np.intp)
-            for places in (numbers, categories)
-        )
+        # Categories of numbers that no table holds go through an encoder.
+        self._slow = [column for column in model.categories if column.name in self._places and column.name not in quick]
+        self._slow_to = _indices(categories[column.name] for column in self._slow)
+        vocabularies = {str(column.vocabulary): tuple(codes[column.name]) for column in self._slow}
+        self._slow_encoder = RowEncoder(self._slow, vocabularies)
         self._reads_items = any(self._is(name, of="item") for name in (*numbers, *categories))
-        self._never_missing = _indices(numbers[c.name] for c in model.numbers if not c.missing)
-        self._never_unknown = _indices(categories[c.name] for c in model.categories if not c.unknown)
+        self._never = (
+            _indices(numbers[column.name] for column in model.numbers if not column.missing),
+            _indices(categories[column.name] for column in model.categories if not column.missing),
+            _indices(categories[column.name] for column in model.categories if not column.unknown),
+        )
         self._columns = model.columns
 
     def rows(
@@ -133,19 +124,33 @@ class FeatureRows:
         categories = np.empty((count, self._widths[1]), np.int32)
         if not count:
             return TableRows(numbers, categories)
-        for of, dtype, chosen in self._numbers:
-            if len(chosen.to):
-                numbers[:, chosen.to] = _array(of, dtype, vector, candidates)[..., chosen.source]
-        for of, codes in self._categories:
-            if len(codes.chosen.to):
-                categories[:, codes.chosen.to] = codes(_array(of, "int32", vector, candidates))
+        self._profile.fill(numbers, categories, vector)
+        if candidates is not None:
+            self._item.fill(numbers, categories, candidates)
+        for column, to, codes in self._context:
+            value = _of_context(context, column.name.removeprefix(CONTEXT))
+            if column.kind == "number":
+                numbers[:, to] = _number(column, value, 0)
+            else:
+                categories[:, to] = _code(column, value, codes, 0)
         if self._slow:
-            rows = self._slow_encoder.rows(self._values(self._slow, vector, candidates, context))
-            numbers[:, self._slow_to[0]], categories[:, self._slow_to[1]] = rows.numbers, rows.categories
-        missing = len(self._never_missing) and np.isnan(numbers[:, self._never_missing]).any()
-        if missing or (len(self._never_unknown) and (categories[:, self._never_unknown] == UNKNOWN).any()):
+            values = self._values(self._slow, vector, candidates, context)
+            categories[:, self._slow_to] = self._slow_encoder.rows(values).categories
+        if self._is_refused(numbers, categories):
             self._refuse(vector, candidates, context)
         return TableRows(numbers, categories)
+
+    def _gathering(
+        self, of: str, numbers: Mapping[str, int], categories: Mapping[str, int], tables: Mapping[str, _Table]
+    ) -> _Gathering:
+        floats, ints = ([name for name in numbers if self._is(name, dtype, of)] for dtype in ("float32", "int32"))
+        coded = [name for name in tables if self._is(name, "int32", of)]
+        return _Gathering(
+            _Chosen.of(numbers, floats, self._places),
+            _Chosen.of(numbers, ints, self._places),
+            _Chosen.of(categories, coded, self._places),
+            _Codes.of([tables[name] for name in coded]),
+        )
 
     def _is(self, name: str, dtype: str | None = None, of: str | None = None) -> bool:
         """Whether the program gives a column, of that kind."""
@@ -188,6 +193,14 @@ class FeatureRows:
                 found[column.name] = values if place.of == "item" else values.item()
         return found
 
+    def _is_refused(self, numbers: NDArray[np.float64], categories: NDArray[np.int32]) -> bool:
+        never_missing, never_none, never_unknown = self._never
+        return bool(
+            (never_missing.size and np.isnan(numbers[:, never_missing]).any())
+            or (never_none.size and (categories[:, never_none] == MISSING).any())
+            or (never_unknown.size and (categories[:, never_unknown] == UNKNOWN).any())
+        )
+
     def _refuse(
         self,
         vector: FeatureVector,
@@ -210,6 +223,9 @@ class _Chosen:
     def of(cls, to: Mapping[str, int], names: Sequence[str], places: Mapping[str, FeaturePlace]) -> _Chosen:
         return cls(_indices(places[name].index for name in names), _indices(to[name] for name in names))
 
+    def __bool__(self) -> bool:
+        return self.to.size > 0
+
 
 @dataclass(frozen=True)
 class _Table:
@@ -224,40 +240,57 @@ class _Codes:
     """The tables of several columns, one after the other, so that all are looked up at once.
 
     Attributes:
-        low, high: intp [columns], the numbers that the first and the last code of a column stand for.
+        low, high: int32 [columns], the numbers that the first and the last code of a column stand for.
         start: intp [columns], where a column's number 0 would be found.
     """
 
-    chosen: _Chosen
-    low: NDArray[np.intp]
-    high: NDArray[np.intp]
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
     start: NDArray[np.intp]
     codes: NDArray[np.int32]
 
     @classmethod
-    def of(cls, to: Mapping[str, int], tables: Mapping[str, _Table], places: Mapping[str, FeaturePlace]) -> _Codes:
-        lows = _indices(table.low for table in tables.values())
-        sizes = _indices(len(table.codes) for table in tables.values())
-        every = [table.codes for table in tables.values()]
+    def of(cls, tables: Sequence[_Table]) -> _Codes:
+        lows, sizes = _indices(table.low for table in tables), _indices(len(table.codes) for table in tables)
         return cls(
-            _Chosen.of(to, list(tables), places),
-            lows,
-            lows + sizes - 1,
+            lows.astype(np.int32),
+            (lows + sizes - 1).astype(np.int32),
             np.cumsum(sizes) - sizes - lows,
-            np.concatenate(every) if every else np.empty(0, np.int32),
+            np.concatenate([table.codes for table in tables]) if tables else np.empty(0, np.int32),
         )
 
-    def __call__(self, ints: NDArray[np.int32]) -> NDArray[np.int32]:
-        """int32 [columns] or [rows, columns] for the features of one or several."""
-        bounded = np.minimum(np.maximum(ints[..., self.chosen.source], self.low), self.high)
-        return self.codes[bounded + self.start]
+    def __call__(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The codes of int32 [columns] or [rows, columns]."""
+        bounded = np.minimum(np.maximum(numbers, self.low), self.high)
+        return self.codes.take(bounded + self.start)
+
+
+@dataclass(frozen=True)
+class _Gathering:
+    """Where the features of the profile, or of candidates, go."""
+
+    floats: _Chosen
+    ints: _Chosen
+    coded: _Chosen
+    codes: _Codes
+
+    def fill(
+        self, numbers: NDArray[np.float64], categories: NDArray[np.int32], features: FeatureVector | CandidateFeatures
+    ) -> None:
+        """Puts them into [rows, columns]; the profile's into every row."""
+        if self.floats:
+            numbers[:, self.floats.to] = features.floats.take(self.floats.source, -1)
+        if self.ints:
+            numbers[:, self.ints.to] = features.ints.take(self.ints.source, -1)
+        if self.coded:
+            categories[:, self.coded.to] = self.codes(features.ints.take(self.coded.source, -1))
 
 
 def _lookup(codes: Mapping[str, int]) -> _Table | None:
     """The codes of whole numbers, by the texts that Python prints for them; None if they lie too far apart."""
     known = {int(text): code for text, code in codes.items() if _WHOLE.fullmatch(text)}
     known = {number: code for number, code in known.items() if _INT32.min <= number <= _INT32.max}
-    low, high = min(known, default=0) - 1, max(known, default=0) + 1
+    low, high = max(min(known, default=0) - 1, _INT32.min), min(max(known, default=0) + 1, _INT32.max)
     if high - low >= _LARGEST_LOOKUP:
         return None
     found = np.full(high - low + 1, UNKNOWN, np.int32)
