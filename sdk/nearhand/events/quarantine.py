@@ -56,8 +56,8 @@ def quarantine(path: Path) -> None:
 
 def delete_quarantined(path: Path) -> None:
     """Delete the files that were moved aside, for good. Done again, it goes on where it was stopped."""
-    found = _moved(path)
-    for number, _ in found:
+    found = sorted({number for number, _ in _moved(path)})
+    for number in found:
         for file in reversed(files_of(path.with_name(f"{path.name}.corrupt-{number}"))):  # what is found goes last
             file.unlink(missing_ok=True)
     if found:

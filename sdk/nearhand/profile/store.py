@@ -5,27 +5,32 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from nearhand.cipher import Cipher
+from nearhand.cipher import Cipher, clear_index, note_key, require_key
 from nearhand.config import Durability
 from nearhand.errors import StorageError, UsageError
+from nearhand.events.schema import transaction
 
 T = TypeVar("T")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS entry (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    journal TEXT NOT NULL,
-    name TEXT NOT NULL, -- unique in its journal
-    at INTEGER NOT NULL, -- ms since the epoch by the device's clock
-    content BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS entry_name ON entry (journal, name);
-"""
+_SCHEMA = (
+    "CREATE TABLE value (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT",
+    """
+    CREATE TABLE entry (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        journal TEXT NOT NULL,
+        name TEXT NOT NULL, -- unique in its journal
+        at INTEGER NOT NULL, -- ms since the epoch by the device's clock
+        content BLOB NOT NULL
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX entry_name ON entry (journal, name)",
+)
+_WIPE_DUE = 1
+"""The ``user_version`` of a file in which bytes may be left of what was cleared."""
 
 
 class Entry(NamedTuple):
@@ -43,10 +48,13 @@ class ProfileStore:
     Args:
         path: the SQLite file; made, with its folder, if it is missing.
         durability: what a write that returned survives; see :class:`nearhand.config.Config`.
-        cipher: seals contents, and hides the names of entries; None: nothing is encrypted.
+        cipher: seals contents, and hides the names of values and entries, not those of journals; from the moment the
+            file is made, or never. None: nothing is encrypted.
 
     Raises:
         StorageError: the file cannot be opened.
+        EncryptionError: the file is encrypted and there is no cipher or one of another key, or it is not encrypted and
+            there is one. Nothing of it is changed.
     """
 
     def __init__(self, path: Path, *, durability: Durability, cipher: Cipher | None = None) -> None:
@@ -54,49 +62,53 @@ class ProfileStore:
         self._cipher = cipher
         self._lock = threading.RLock()
         self._closed = False
+        self._appended: dict[str, int] = {}  # lines to each journal, by this object
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
-            self._connection.execute("PRAGMA secure_delete = ON")
-            self._connection.execute("PRAGMA temp_store = MEMORY")
-            self._connection.executescript(_SCHEMA)
+            try:
+                self._prepare(self._connection, durability)
+            except BaseException:
+                self._connection.close()
+                raise
 
     def get(self, name: str) -> bytes | None:
         """The value of a name, None if it has none.
 
         Raises:
-            StorageError: the file cannot be read. EncryptionError: it was written with another key.
+            StorageError: the file cannot be read. EncryptionError: it was altered, or the key cannot be used any more.
         """
-        row = self._use(lambda c: c.execute("SELECT content FROM value WHERE name = ?", (name,)).fetchone())
-        return None if row is None else self._opened(row[0], f"value {name}")
+        stored = self._stored_name(name)
+        row = self._use(lambda c: c.execute("SELECT content FROM value WHERE name = ?", (stored,)).fetchone())
+        return None if row is None else self._opened(row[0], f"value {stored}")
 
     def put(self, name: str, content: bytes | None) -> None:
         """Set the value of a name; None deletes it.
 
         Raises:
-            StorageError: it could not be written.
+            StorageError: it could not be written. EncryptionError: the key cannot be used any more.
         """
+        stored = self._stored_name(name)
         if content is None:
-            self._use(lambda c: c.execute("DELETE FROM value WHERE name = ?", (name,)))
+            self._use(lambda c: c.execute("DELETE FROM value WHERE name = ?", (stored,)))
             return
-        sealed = self._sealed(content, f"value {name}")
-        self._use(lambda c: c.execute("INSERT OR REPLACE INTO value VALUES (?, ?)", (name, sealed)))
+        sealed = self._sealed(content, f"value {stored}")
+        self._use(lambda c: c.execute("INSERT OR REPLACE INTO value VALUES (?, ?)", (stored, sealed)))
 
     def append(self, journal: str, name: str, at: int, content: bytes, *, keep: int) -> None:
         """Add a line to a journal; the oldest go when it has more than ``keep``. A name that is there is replaced.
 
         Raises:
-            StorageError: it could not be written.
+            StorageError: it could not be written. EncryptionError: the key cannot be used any more.
         """
-        row = (journal, self._index(name), at, self._sealed(self._packed(name, content), f"journal {journal}"))
+        stored = self._stored_name(name)
+        row = (journal, stored, at, self._sealed(name.encode() + b"\n" + content, f"journal {journal} {stored}"))
 
         def add(connection: sqlite3.Connection) -> None:
-            last = connection.execute(
-                "INSERT OR REPLACE INTO entry (journal, name, at, content) VALUES (?, ?, ?, ?)", row
-            ).lastrowid
-            if last is not None and last % 64 == 0:  # so it may have 63 more
+            connection.execute("INSERT OR REPLACE INTO entry (journal, name, at, content) VALUES (?, ?, ?, ?)", row)
+            appended = self._appended.get(journal, 0)
+            self._appended[journal] = appended + 1
+            if appended % 64 == 0:  # so it may have 63 more
                 connection.execute(
                     "DELETE FROM entry WHERE journal = ?1 AND sequence <= (SELECT sequence FROM entry"
                     " WHERE journal = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
@@ -109,11 +121,12 @@ class ProfileStore:
         """The line of that name, None if there is none (any more).
 
         Raises:
-            StorageError: the file cannot be read. EncryptionError: it was written with another key.
+            StorageError: the file cannot be read. EncryptionError: it was altered, or the key cannot be used any more.
         """
+        stored = self._stored_name(name)
         row = self._use(
             lambda c: c.execute(
-                "SELECT sequence, at, content FROM entry WHERE journal = ? AND name = ?", (journal, self._index(name))
+                "SELECT sequence, name, at, content FROM entry WHERE journal = ? AND name = ?", (journal, stored)
             ).fetchone()
         )
         return None if row is None else self._entry(journal, row)
@@ -122,11 +135,12 @@ class ProfileStore:
         """The lines of a journal with a greater ``sequence``, the earliest first.
 
         Raises:
-            StorageError: the file cannot be read. EncryptionError: they were written with another key.
+            StorageError: the file cannot be read. EncryptionError: they were altered, or the key cannot be used any
+                more.
         """
         rows = self._use(
             lambda c: c.execute(
-                "SELECT sequence, at, content FROM entry WHERE journal = ? AND sequence > ? ORDER BY sequence",
+                "SELECT sequence, name, at, content FROM entry WHERE journal = ? AND sequence > ? ORDER BY sequence",
                 (journal, after),
             ).fetchall()
         )
@@ -154,6 +168,8 @@ class ProfileStore:
     def clear(self, *journals: str) -> None:
         """Delete all lines of some journals; without any, everything: values and journals. The bytes are overwritten.
 
+        After a crash between the two, the bytes are overwritten when the file is opened.
+
         Raises:
             StorageError: it could not be done.
         """
@@ -166,13 +182,12 @@ class ProfileStore:
                 else:
                     connection.execute("DELETE FROM entry")
                     connection.execute("DELETE FROM value")
+                connection.execute(f"PRAGMA user_version = {_WIPE_DUE}")
                 connection.execute("COMMIT")
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
-            # SQLite leaves old places of moved rows; and the write-ahead log has everything.
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _wipe(connection)
 
         self._use(delete)
 
@@ -182,6 +197,23 @@ class ProfileStore:
             if not self._closed:
                 self._closed = True
                 self._connection.close()
+
+    def _prepare(self, connection: sqlite3.Connection, durability: Durability) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if not _is_made(connection):
+            with transaction(connection):
+                if not _is_made(connection):  # by another process, just now
+                    note_key(connection, self._cipher)
+                    for statement in _SCHEMA:
+                        connection.execute(statement)
+        require_key(connection, self._cipher, str(self._path))
+        clear_index(connection, self._cipher)
+        if connection.execute("PRAGMA user_version").fetchone() == (_WIPE_DUE,):
+            with suppress(sqlite3.OperationalError):  # such as a full disk: it stays due
+                _wipe(connection)
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
@@ -198,15 +230,12 @@ class ProfileStore:
             remedy = "check that the folder can be written and has space, and try again"
             raise StorageError(str(error), place=str(self._path), remedy=remedy) from error
 
-    def _entry(self, journal: str, row: tuple[int, int, bytes]) -> Entry:
-        sequence, at, content = row
-        name, _, rest = self._opened(content, f"journal {journal}").partition(b"\n")
+    def _entry(self, journal: str, row: tuple[int, str, int, bytes]) -> Entry:
+        sequence, stored, at, content = row
+        name, _, rest = self._opened(content, f"journal {journal} {stored}").partition(b"\n")
         return Entry(sequence, name.decode(), at, rest)
 
-    def _packed(self, name: str, content: bytes) -> bytes:
-        return name.encode() + b"\n" + content
-
-    def _index(self, name: str) -> str:
+    def _stored_name(self, name: str) -> str:
         return name if self._cipher is None else self._cipher.index(name)
 
     def _sealed(self, content: bytes, place: str) -> bytes:
@@ -214,3 +243,16 @@ class ProfileStore:
 
     def _opened(self, content: bytes, place: str) -> bytes:
         return content if self._cipher is None else self._cipher.open(content, place)
+
+
+def _is_made(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'value'").fetchone() is not None
+
+
+def _wipe(connection: sqlite3.Connection) -> None:
+    """Take what was cleared out of the file. Not possible while another process reads, and then it stays due."""
+    # SQLite leaves old places of moved rows; and the write-ahead log has everything.
+    connection.execute("VACUUM")
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if not busy:
+        connection.execute("PRAGMA user_version = 0")

@@ -1,0 +1,306 @@
+"""A profile's values and journals, in the clear and encrypted."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearhand.cipher import AesGcm, Cipher
+from nearhand.errors import EncryptionError, StorageError, UsageError
+from nearhand.profile import Entry, ProfileStore, destroy_profile
+from tests.sdk.event_logs import open_log, spoil, sql, viewed
+
+KEY, OTHER_KEY = bytes(range(32)), b"k" * 32
+CIPHERS = [None, AesGcm(KEY)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "profile" / "profile.db"
+
+
+@pytest.fixture(params=CIPHERS, ids=["plain", "encrypted"])
+def cipher(request: pytest.FixtureRequest) -> Cipher | None:
+    found: Cipher | None = request.param
+    return found
+
+
+def open_store(path: Path, cipher: Cipher | None = None) -> ProfileStore:
+    return ProfileStore(path, durability="process", cipher=cipher)
+
+
+@pytest.fixture
+def store(path: Path, cipher: Cipher | None) -> Iterator[ProfileStore]:
+    with closing(open_store(path, cipher)) as store:
+        yield store
+
+
+def raw(folder: Path) -> bytes:
+    """All bytes of all files. By another process: closing a file here would drop SQLite's locks on it."""
+    return subprocess.run(["cat", *sorted(folder.iterdir())], capture_output=True, check=True).stdout
+
+
+# Values and journals
+
+
+def test_values_are_kept_by_name(path: Path, cipher: Cipher | None, store: ProfileStore) -> None:
+    assert store.get("a") is None
+    store.put("a", b"1")
+    store.put("b", b"\x00\n2")
+    store.put("a", b"3")
+    store.put("b", None)
+    store.put("c", b"")
+    with closing(open_store(path, cipher)) as again:
+        assert [again.get(name) for name in "abc"] == [b"3", None, b""]
+
+
+def test_journals_are_appended_to(path: Path, cipher: Cipher | None, store: ProfileStore) -> None:
+    store.append("shown", "x", 5, b"first", keep=10)
+    store.append("sent", "x", 6, b"other\njournal", keep=10)
+    store.append("shown", "é y", 7, b"second", keep=10)
+    with closing(open_store(path, cipher)) as again:
+        assert again.entries("shown") == [Entry(1, "x", 5, b"first"), Entry(3, "é y", 7, b"second")]
+        assert again.entries("shown", after=1) == [Entry(3, "é y", 7, b"second")]
+        assert again.find("sent", "x") == Entry(2, "x", 6, b"other\njournal")
+        assert again.find("sent", "y") is None
+        again.append("shown", "x", 8, b"third", keep=10)  # in place of the first
+        assert [entry.content for entry in again.entries("shown")] == [b"second", b"third"]
+
+
+def test_a_journal_keeps_the_latest(store: ProfileStore) -> None:
+    for n in range(256):
+        store.append("shown", str(n), n, b"", keep=10)
+        store.append("sent", str(n), n, b"", keep=1000)
+    assert [entry.name for entry in store.entries("shown")][-10:] == [str(n) for n in range(246, 256)]
+    assert len(store.entries("shown")) <= 73
+    assert len(store.entries("sent")) == 256
+
+
+def test_journals_are_cleared(store: ProfileStore) -> None:
+    store.put("a", b"1")
+    for journal in ("shown", "sent", "decided"):
+        store.append(journal, "x", 1, b"", keep=10)
+    store.clear("shown", "sent")
+    assert [len(store.entries(journal)) for journal in ("shown", "sent", "decided")] == [0, 0, 1]
+    assert store.get("a") == b"1"
+    store.clear()
+    assert store.entries("decided") == []
+    assert store.get("a") is None
+    store.append("shown", "x", 1, b"", keep=10)
+    assert store.entries("shown")[0].sequence == 4  # no number is given again
+
+
+def test_a_closed_store_is_not_used(store: ProfileStore) -> None:
+    store.close()
+    store.close()
+    with pytest.raises(UsageError, match="closed"):
+        store.get("a")
+
+
+def test_a_file_of_something_else_is_an_error(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match=r"profile\.db"):
+        open_store(path)
+
+
+def test_several_places_make_one_file_at_once(path: Path, cipher: Cipher | None) -> None:
+    path.parent.mkdir()
+    barrier = threading.Barrier(4)
+
+    def work(name: str) -> None:
+        barrier.wait()
+        with closing(open_store(path, cipher)) as store:
+            for n in range(20):
+                store.append("shown", f"{name}-{n}", n, b"", keep=1000)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(work, "abcd")] == [None] * 4
+    with closing(open_store(path, cipher)) as store:
+        assert len(store.entries("shown")) == 80
+
+
+# Encryption
+
+
+def test_nothing_is_in_the_clear_after_any_operation(path: Path, tmp_path: Path) -> None:
+    def check() -> None:
+        assert b"planted" not in raw(path.parent)
+
+    with closing(open_store(path, AesGcm(KEY))) as store:
+        store.put("planted name", b"planted value")
+        check()
+        for n in range(100):
+            store.append("shown", f"planted {n}", n, b"planted" * 20, keep=10)
+        check()
+        with store.transaction():
+            store.put("planted name", b"planted again")
+        check()
+        shutil.copytree(path.parent, tmp_path / "crashed")
+        store.clear("shown")
+        check()
+    check()
+    assert b"planted" not in raw(tmp_path / "crashed")
+    with closing(open_store(tmp_path / "crashed" / "profile.db", AesGcm(KEY))) as store:
+        assert store.get("planted name") == b"planted again"
+        assert store.entries("shown")[-1] == Entry(100, "planted 99", 99, b"planted" * 20)
+        assert b"planted" not in raw(tmp_path / "crashed")
+
+
+def test_what_is_looked_for_is_found_in_a_store_in_the_clear(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        store.append("shown", "planted name", 1, b"planted value", keep=10)
+        assert raw(path.parent).count(b"planted") >= 2
+
+
+@pytest.mark.parametrize("values", [0, 3])
+def test_another_key_or_none_opens_nothing_and_changes_nothing(path: Path, values: int) -> None:
+    for cipher, others in (
+        (AesGcm(KEY), ((AesGcm(OTHER_KEY), "with another key"), (None, "no key was given"))),
+        (None, ((AesGcm(KEY), "is not encrypted, and a key was given"),)),
+    ):
+        shutil.rmtree(path.parent, ignore_errors=True)
+        with closing(open_store(path, cipher)) as store:
+            for n in range(values):
+                store.put(str(n), b"value")
+        before = path.read_bytes()
+        for other, problem in others:
+            with pytest.raises(EncryptionError, match=rf"profile\.db: .*{problem}"):
+                open_store(path, other)
+        assert path.read_bytes() == before
+        assert [file.name for file in path.parent.iterdir()] == ["profile.db"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE value SET content = (SELECT max(content) FROM value)",
+        "UPDATE value SET content = (SELECT min(content) FROM value)",
+        "UPDATE value SET content = (SELECT content FROM entry LIMIT 1)",
+        "UPDATE value SET content = x''",
+        "UPDATE entry SET content = (SELECT content FROM entry WHERE name <> 'x' ORDER BY sequence LIMIT 1)",
+        "UPDATE entry SET journal = 'sent'",
+        "UPDATE entry SET content = content || x'00'",
+    ],
+)
+def test_a_value_that_was_moved_or_altered_is_refused(path: Path, change: str) -> None:
+    with closing(open_store(path, AesGcm(KEY))) as store:
+        store.put("a", b"1")
+        store.put("b", b"2")
+        store.append("shown", "x", 1, b"x", keep=10)
+        store.append("shown", "y", 1, b"y", keep=10)
+        sql(path, change.replace("content || x'00'", "CAST(content || x'00' AS BLOB)"))
+        with pytest.raises(EncryptionError, match="altered data"):  # noqa: PT012 - whichever of them it is
+            assert [store.get("a"), store.get("b")]
+            assert [*store.entries("shown"), *store.entries("sent")]
+
+
+# Nothing is left of what was cleared
+
+
+def test_no_byte_is_left_of_what_was_cleared(path: Path, store: ProfileStore) -> None:
+    store.put("name", b"planted" * 1000)
+    for n in range(300):
+        store.append("shown", f"planted {n}", n, b"planted" * (n % 50), keep=100)
+    store.clear()
+    assert b"planted" not in raw(path.parent)
+
+
+def test_a_crash_while_clearing_leaves_the_wiping_due(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaking(sqlite3.Connection):
+        left = -2
+
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            Breaking.left -= 1
+            if Breaking.left == -1:
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, parameters)
+
+    monkeypatch.setattr("nearhand.profile.store.sqlite3.connect", partial(sqlite3.connect, factory=Breaking))
+    outcomes = []
+    for n in range(100):
+        Breaking.left = -2
+        store = open_store(path)
+        store.put("name", b"planted" * 1000)
+        Breaking.left = n
+        try:
+            store.clear()
+            outcomes.append("cleared")
+        except StorageError:
+            outcomes.append("failed")
+        done = Breaking.left >= 0
+        Breaking.left = -2
+        store.close()
+        with closing(open_store(path)) as store:
+            assert (store.get("name") is None) == (b"planted" not in raw(path.parent)), n
+            assert store.get("name") is None or outcomes[-1] == "failed"
+        if done:
+            break
+    assert outcomes.count("cleared") == 1
+    assert 5 < len(outcomes) < 100
+
+
+# Destroying
+
+
+def test_a_destroyed_profile_is_gone_and_can_be_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "profiles" / "anna"
+    destroy_profile(folder)  # it is not there
+    for _ in range(2):  # two quarantined files
+        with open_log(folder / "events.db") as log:
+            log.append_many([viewed(properties={"text": "x" * 100}) for _ in range(200)])
+        spoil(folder / "events.db")
+        with open_log(folder / "events.db") as log:
+            assert log.since(0) == []
+    with closing(open_store(folder / "profile.db", AesGcm(KEY))) as store:
+        store.put("a", b"1")
+    for name in ("pushed.db", "events.db-wal", "events.db-shm", "events.db.corrupt-7-wal", "keep.txt"):
+        (folder / name).write_bytes(b"something")
+    destroy_profile(folder)
+    assert [file.name for file in folder.iterdir()] == ["keep.txt"]
+    destroy_profile(folder)
+    with closing(open_store(folder / "profile.db", AesGcm(OTHER_KEY))) as store:
+        assert store.get("a") is None
+
+
+def test_a_profile_that_cannot_be_destroyed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pushed.db").mkdir()
+    (tmp_path / "events.db").write_bytes(b"")
+    with pytest.raises(StorageError, match="could not be deleted"):
+        destroy_profile(tmp_path)
+
+
+def test_destroying_goes_on_where_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    unlink, left = Path.unlink, [0]
+
+    def dying(self: Path, missing_ok: bool = False) -> None:
+        left[0] -= 1
+        if left[0] == -1:
+            raise Killed
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", dying)
+    names = [f"events.db.corrupt-{n}{suffix}" for n in (1, 2) for suffix in ("", "-wal", "-shm")]
+    names += [name + suffix for name in ("events.db", "pushed.db", "profile.db") for suffix in ("", "-wal", "-shm")]
+    for killed_after in range(len(names)):
+        for name in names:
+            (tmp_path / name).write_bytes(b"something")
+        left[0] = killed_after
+        with pytest.raises(Killed):
+            destroy_profile(tmp_path)
+        assert len([*tmp_path.iterdir()]) == len(names) - killed_after
+        destroy_profile(tmp_path)
+        assert [*tmp_path.iterdir()] == []
