@@ -9,7 +9,8 @@ from nearhand.config import Config
 from nearhand.errors import BundleError, EventError, NearhandError, UsageError
 from nearhand.events import Event
 from nearhand.explain import Evidence, Explanation
-from nearhand.personalizer import Personalizer, Recommendation, Status
+from nearhand.personalizer import Personalizer, Status
+from nearhand.recommending import Recommendation
 from nearhand.version import __version__
 
 __all__ = [

@@ -29,6 +29,10 @@ class Config:
             :class:`nearhand.events.Caps` for both caps. What an event that went has done to the features stays, and
             how many went is counted.
         log_days: for how many days it keeps an event after it was recorded, 1 to 36,500.
+        locale: the language of explanations, such as ``"de-AT"``: English, German, Spanish, French, Hindi and Chinese
+            are known, and another one gets English.
+        seed: for what is drawn at random where the bundle's policies say so: a whole number makes it repeatable, None
+            is for users.
         pushed_bytes: how many bytes of pushed features are kept, 1,000 to 10¹²; above that the least recently used go.
     """
 
@@ -39,6 +43,8 @@ class Config:
     log_bytes: int = 16_000_000
     log_days: int = 400
     pushed_bytes: int = 1_000_000
+    locale: str = "en"
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for field, value, allowed in (
@@ -58,6 +64,10 @@ class Config:
                 place="Config.profile",
                 remedy="use 1 to 64 lowercase letters, digits, '-' and '_'",
             )
+        if not isinstance(self.locale, str):
+            raise UsageError(f"{self.locale!r} is not a text", place="Config.locale", remedy='use one such as "de-AT"')
+        if not (self.seed is None or (type(self.seed) is int and abs(self.seed) < 2**63)):
+            raise UsageError(f"{self.seed!r} is no seed", place="Config.seed", remedy="use a whole number, or None")
         for field, number, lowest, highest in (
             ("log_bytes", self.log_bytes, 100_000, 10**12),  # room for a few of the largest events
             ("log_days", self.log_days, 1, 36_500),

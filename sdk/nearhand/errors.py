@@ -4,6 +4,7 @@
 
     NearhandError
     ├── UsageError              an argument of the API is wrong (k = 0, a closed Personalizer, an unknown item)
+    ├── CancelledError          the app cancelled the call
     ├── EventError              an event is malformed; ``field`` names the field
     ├── ProgramError            a feature program is malformed; ``place`` ends in the path of the value
     ├── StorageError            the event log cannot be opened, read or written
@@ -42,6 +43,10 @@ class NearhandError(Exception):
 
 class UsageError(NearhandError):
     """An argument of the API is wrong."""
+
+
+class CancelledError(NearhandError):
+    """The app cancelled the call. Nothing of it has happened."""
 
 
 class EventError(NearhandError):

@@ -2,58 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
-
-import numpy as np
+from typing import Any, Self
 
 from nearhand.bundle import BundleFolder, install_bundle, open_slot
 from nearhand.bundle.durable import storage_errors
-from nearhand.bundle.schema import Items, Precision, RuntimeName, Variant
+from nearhand.bundle.schema import Items, Precision, RuntimeName
+from nearhand.cipher import KeyProvider, cipher_of
 from nearhand.clock import Clock, SystemClock
 from nearhand.config import Config
-from nearhand.errors import ModelError, RuntimeUnavailableError, UsageError
-from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent
-from nearhand.explain import POPULAR, Explanation, contributions, explain
+from nearhand.decisions import BestTime, Decider, Decision, Rhythm, decider
+from nearhand.errors import StorageError, UsageError
+from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent, Scalar, validate
 from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
 from nearhand.features.cache import PushedFeatures
 from nearhand.features.store import FeatureStatus, FeatureStore, ProgramCheckpointer
-from nearhand.ids import random_id
+from nearhand.learning import Exposures, Learner, exposures, learner
 from nearhand.monitoring import Latency, Meter
-from nearhand.retrieval import Candidates, HistoryFold, HistoryItem, Popularity, Retriever, User, check_golden, padded
+from nearhand.predicting import Prediction, Predictors, Segment
+from nearhand.privacy import Consent, Kept, PreferenceStore, Privacy
+from nearhand.profile import ProfileStore
+from nearhand.ranking import Predicate, Predictor
+from nearhand.recommending import Recommendation, Recommender, Request
+from nearhand.retrieval import OpenedRetriever, open_retriever
 from nearhand.runtime import Runtime, installed_runtimes
 from nearhand.version import __version__
-
-Source = Literal["local", "fallback"]
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One item of a list.
-
-    Attributes:
-        score: the model's inner product; for ``fallback`` the item's share of all interactions. Comparable within one
-            list only.
-        source: ``local``: from this device's history; ``fallback``: what is popular, because there is no history yet
-            or the model failed (``status().degradations`` then says why).
-        recommendation_id: the list's identifier; name it in the events that this recommendation causes.
-        position: 0 is the top of the list.
-        propensity: the probability with which the policy shows this item here; 1.0 while nothing is randomized.
-    """
-
-    item_id: str
-    title: str
-    score: float
-    explanation: Explanation
-    source: Source
-    recommendation_id: str
-    position: int
-    propensity: float
 
 
 @dataclass(frozen=True)
@@ -62,12 +41,18 @@ class Status:
 
     Attributes:
         slot: the folder of the unpacked bundle.
+        runtime, runtime_version, precision: of the retrieval model; None: the bundle has none, or it is not loaded
+            because the app is paused.
+        consent: what the user allows.
         events: number of events in the profile's log; log_bytes: its size on disk.
+        not_recorded: events that were not kept, since opening, because the user does not allow it.
         unknown_items: events whose item this bundle's catalogue does not have.
         drops: reason → how many events left the log by its caps, ever.
         eviction_failures: how often, since opening, the caps could not be enforced; it is tried again.
         quarantined: the files that a damaged log was moved to.
         features: how features are served; None: the bundle has no feature program.
+        learned: how many answers the bandit has learned from; None: the bundle has no bandit.
+        is_paused: whether the models are unloaded until they are asked for.
         latencies: verb → latency.
         degradations: reason → how often less was given than was asked.
     """
@@ -76,18 +61,23 @@ class Status:
     bundle_version: str
     digest: str
     slot: str
-    runtime: RuntimeName
-    runtime_version: str
-    precision: Precision
+    runtime: RuntimeName | None
+    runtime_version: str | None
+    precision: Precision | None
     profile: str
+    consent: Consent
+    is_encrypted: bool
     items: int
     events: int
     log_bytes: int
+    not_recorded: int
     unknown_items: int
     drops: Mapping[str, int]
     eviction_failures: int
     quarantined: tuple[str, ...]
     features: FeatureStatus | None
+    learned: int | None
+    is_paused: bool
     latencies: Mapping[str, Latency]
     degradations: Mapping[str, int]
 
@@ -99,28 +89,59 @@ class Personalizer:
         self,
         *,
         bundle: BundleFolder,
-        items: Items,
+        items: Items | None,
         log: EventLog,
+        store: ProfileStore,
+        pushed: PushedFeatures | None,
         features: FeatureStore | None,
         config: Config,
+        clock: Clock,
         meter: Meter,
         runtimes: Mapping[RuntimeName, Callable[[], Runtime]],
         selftests: Path,
+        is_encrypted: bool,
     ) -> None:
+        manifest = bundle.manifest
         self._bundle = bundle
+        self._items = items
         self._log = log
+        self._store = store
         self._features = features
         self._config = config
+        self._clock = clock
         self._meter = meter
-        self._lock = threading.RLock()
+        self._runtimes = runtimes
+        self._selftests = selftests
+        self._is_encrypted = is_encrypted
         self._closed = False
-        self._items = items
-        self._rows = {item_id: row for row, item_id in enumerate(self._items.item_ids)}
-        self._popularity = Popularity(self._items.popularity)
-        self._fold = HistoryFold(bundle.manifest.retrieval.policy, self._rows)
-        self._folded = 0
-        self._rewrites: int | None = None
-        self._load_models(runtimes, selftests)
+        self._not_recorded = 0
+        self._loading = threading.RLock()
+        self._retriever: OpenedRetriever | None = None
+        self._rhythm = Rhythm()
+        self._rhythm_through, self._rhythm_rewrites = 0, -1
+        self._preferences = PreferenceStore(store)
+        self._predictors = Predictors(manifest, features, self._load_predictor, self._passed_over, config.locale)
+        self._decider = Decider(store, manifest.decisions, clock, _seed_bytes(config.seed))
+        self._learner: Learner | None = None
+        self._recommender = None if items is None else self._make_recommender(items)
+        if self._recommender is not None:
+            self._opened_retriever()
+        self._privacy = Privacy(
+            Kept(
+                log=log,
+                store=store,
+                pushed=pushed,
+                fingerprint=None if features is None else features.program.fingerprint,
+                bundle=manifest.name,
+                bundle_version=manifest.version,
+                items=items,
+                values=(learner.VALUE, *self._decider.values),
+                journals=(exposures.JOURNAL, decider.JOURNAL),
+                changed=self._forget_memory,
+            ),
+            self._preferences,
+            clock,
+        )
 
     @classmethod
     def open(
@@ -131,6 +152,7 @@ class Personalizer:
         config: Config | None = None,
         clock: Clock | None = None,
         runtimes: Mapping[RuntimeName, Callable[[], Runtime]] | None = None,
+        key_provider: KeyProvider | None = None,
     ) -> Personalizer:
         """Open a bundle and the profile's event log. Needs no network.
 
@@ -143,9 +165,12 @@ class Personalizer:
             config: choices; see :class:`Config`.
             clock: where the time comes from; the system's clock unless a test moves it.
             runtimes: the runtimes to choose from; by default those that are installed.
+            key_provider: gives the key with which all that the profile stores is encrypted; None: it is not. Which of
+                the two it is has to stay the same for a profile.
 
         Raises:
             BundleError: the bundle is refused; nothing was written.
+            EncryptionError: there is no key, or it is not that of the profile; nothing was changed.
             RuntimeUnavailableError: no installed runtime computes this bundle correctly here.
             StorageError: the data folder or the event log cannot be used.
         """
@@ -153,11 +178,12 @@ class Personalizer:
         source, data = Path(bundle), Path(data_dir)
         profile = data / "profiles" / config.profile
         meter = Meter(clock)
+        cipher = None if key_provider is None else cipher_of(key_provider)
         if source.is_dir():
             folder = open_slot(source, __version__)
         else:
             folder = install_bundle(source, data / "slots", sdk_version=__version__)
-        items = folder.items()
+        items = None if folder.manifest.items is None else folder.items()
         program = _compiled_program(folder, items)
         with ExitStack() as unless_it_opens:
             log = EventLog(
@@ -167,12 +193,15 @@ class Personalizer:
                 event_types=folder.manifest.event_types,
                 caps=Caps(max_bytes=config.log_bytes, max_age_ms=config.log_days * DAY_MS),
                 checkpointer=None if program is None else ProgramCheckpointer(program, meter),
+                cipher=cipher,
             )
             unless_it_opens.callback(log.close)
-            features = None
+            store = ProfileStore(profile / "profile.db", durability=config.durability, cipher=cipher)
+            unless_it_opens.callback(store.close)
+            pushed = features = None
             if program is not None:
                 pushed = PushedFeatures(
-                    profile / "pushed.db", clock=clock, meter=meter, budget_bytes=config.pushed_bytes
+                    profile / "pushed.db", clock=clock, meter=meter, budget_bytes=config.pushed_bytes, cipher=cipher
                 )
                 unless_it_opens.callback(pushed.close)
                 features = FeatureStore(program, log, pushed, clock=clock, meter=meter)
@@ -180,11 +209,15 @@ class Personalizer:
                 bundle=folder,
                 items=items,
                 log=log,
+                store=store,
+                pushed=pushed,
                 features=features,
                 config=config,
+                clock=clock,
                 meter=meter,
                 runtimes=installed_runtimes() if runtimes is None else runtimes,
                 selftests=data / "selftests",
+                is_encrypted=cipher is not None,
             )
             unless_it_opens.pop_all()
         return personalizer
@@ -192,7 +225,8 @@ class Personalizer:
     def record(self, event: Event) -> RecordedEvent:
         """Keep an event. When this returns the event is durable, as ``Config.durability`` says.
 
-        Its type is one of ``nearhand.events.EVENT_TYPES`` or one that the bundle declares.
+        Its type is one of ``nearhand.events.EVENT_TYPES`` or one that the bundle declares. If the user does not allow
+        recording (``privacy.set_consent("off")``) nothing is kept: what is returned then has the sequence number 0.
 
         Raises:
             EventError: the event is malformed; names the field.
@@ -200,10 +234,12 @@ class Personalizer:
         """
         self._check_open()
         with self._meter.timed("record"):
+            if self._preferences.current.consent == "off":
+                return self._unrecorded(event)
             return self._log.append(event)
 
     def record_many(self, events: Sequence[Event]) -> list[RecordedEvent]:
-        """Keep a burst of events, all or none, at about the price of one.
+        """Keep a burst of events, all or none, at about the price of one; see :meth:`record`.
 
         Raises:
             EventError: one of them is malformed; names it and its field.
@@ -211,6 +247,8 @@ class Personalizer:
         """
         self._check_open()
         with self._meter.timed("record_many"):
+            if self._preferences.current.consent == "off":
+                return [self._unrecorded(event) for event in events]
             return self._log.append_many(events)
 
     @property
@@ -226,61 +264,178 @@ class Personalizer:
             raise UsageError("has no feature program", place=f"bundle {name}", remedy="convert it with one")
         return self._features
 
-    def recommend(self, k: int = 10) -> list[Recommendation]:
-        """The ``k`` best items for this profile, best first; fewer only if the catalogue has no more.
+    @property
+    def privacy(self) -> Privacy:
+        """What the user can do with the profile: consent, block, forget, reset, erase, export and import."""
+        self._check_open()
+        return self._privacy
 
-        Items the user has already seen are not recommended. Without a positive history the most popular items are.
+    def recommend(
+        self,
+        k: int = 10,
+        *,
+        context: Mapping[str, Scalar] | None = None,
+        deadline_ms: float | None = None,
+        cancelled: threading.Event | None = None,
+        candidates: Sequence[str] = (),
+        pinned: Mapping[int, str] | None = None,
+        unavailable: Collection[str] = (),
+        only: Collection[str] | None = None,
+        user_age: int | None = None,
+        predicate: Predicate | None = None,
+    ) -> list[Recommendation]:
+        """The ``k`` best items for this profile, best first; fewer only if not more are left of the catalogue.
+
+        Items the user has already seen, and those that were blocked, are not recommended. Without a positive history
+        the most popular items are, and also when the models or the log fail: ``status().degradations`` says so.
+
+        Args:
+            k, context, deadline_ms, cancelled, candidates, pinned, unavailable, only, user_age, predicate: see
+                :class:`nearhand.recommending.Request`.
 
         Raises:
-            UsageError: ``k`` is not a positive integer.
-            StorageError: the event log cannot be read.
+            UsageError: an argument is wrong, or the bundle makes no recommendations.
+            CancelledError: ``cancelled`` was set.
         """
-        _check_k(k)
-        with self._lock, self._meter.timed("recommend"):
-            self._check_open()
-            self._fold_new_events()
-            history = self._fold.history().items
-            exclude = {*self._fold.seen, *(item.row for item in history)}
-            if any(item.confidence > 0 for item in history):
-                try:
-                    user, best = self._rank(exclude, k)
-                    return self._recommendations(best, "local", self._explanations(history, user, best))
-                except ModelError as error:
-                    self._meter.degraded("recommend fell back to popularity", error)
-            rows, scores = self._popularity.top(exclude=exclude, k=k)
-            return self._recommendations(
-                Candidates(rows, scores, np.empty((len(rows), 0), np.float32)), "fallback", [POPULAR] * len(rows)
-            )
+        request = Request(
+            k=k,
+            context=context or {},
+            deadline_ms=deadline_ms,
+            cancelled=cancelled,
+            candidates=candidates,
+            pinned=pinned or {},
+            unavailable=unavailable,
+            only=only,
+            user_age=user_age,
+            predicate=predicate,
+        )
+        with self._meter.timed("recommend"):
+            return self._recommending().recommend(request)
 
     def similar(self, item_id: str, k: int = 10) -> list[Recommendation]:
         """The ``k`` items most like one item, best first: by the cosine of their whitened item vectors.
 
         The cosine orders the candidates with the largest inner products (at least 100), so in a large catalogue an
-        item that hardly anybody met can be missing here even if its direction fits.
+        item that hardly anybody met can be missing here even if its direction fits. What the user has blocked is not
+        among them.
 
         Raises:
             UsageError: the item is not in the catalogue, or ``k`` is not a positive integer.
             ModelError: the runtime fails.
         """
-        _check_k(k)
-        if item_id not in self._rows:
-            raise UsageError(
-                f"item {item_id!r} is not in the catalogue of {self._bundle.manifest.name}",
-                place="similar(item_id)",
-                remedy="use an item id of this bundle",
+        with self._meter.timed("similar"):
+            return self._recommending().similar(item_id, k)
+
+    def predict(self, name: str | None = None, *, context: Mapping[str, Scalar] | None = None) -> Prediction:
+        """What a predictor of the bundle says of the profile now, such as the probability that its user leaves.
+
+        Args:
+            name: the predictor's; None if the bundle has only one.
+            context: the situation, for features of the request.
+
+        Raises:
+            UsageError: the bundle has no such predictor, or no feature program.
+            RuntimeUnavailableError: no installed runtime computes it correctly here.
+            ModelError: the runtime fails, or the prediction is no number. StorageError: the log cannot be read.
+        """
+        self._check_open()
+        with self._meter.timed("predict"):
+            return self._predictors.predict(name, context or {})
+
+    def segment(self, name: str | None = None, *, context: Mapping[str, Scalar] | None = None) -> Segment:
+        """The cluster that the profile belongs to now; see :meth:`predict` for the arguments and errors."""
+        self._check_open()
+        with self._meter.timed("segment"):
+            return self._predictors.segment(name, context or {})
+
+    def decide(self, name: str, *, context: Mapping[str, Scalar] | None = None) -> Decision:
+        """What to do, by the bundle's rules for a prediction: an action such as ``offer-discount``, or none.
+
+        Frequency caps, the cooldown and the holdout are kept to. The decision is noted before this returns, and counts
+        as carried out. Name its ``decision_id`` as ``recommendation_id`` in the events that come of it.
+
+        Raises:
+            UsageError: the bundle has no such decision. ModelError, RuntimeUnavailableError: there is no prediction.
+            StorageError: the decision could not be noted, and is not made.
+        """
+        self._check_open()
+        with self._meter.timed("decide"):
+            manifest = self._bundle.manifest
+            policy = next((policy for policy in manifest.decisions if policy.name == name), None)
+            predictor = None if policy is None else policy.predictor
+            value = 0.0 if predictor is None else self._predictors.predict(predictor, context or {}).value
+            return self._decider.decide(name, value, version=manifest.version, context=context or {})
+
+    def best_time(
+        self,
+        *,
+        within_hours: int = 24,
+        quiet: tuple[int, int] | None = (22, 8),
+        not_before_ms: int | None = None,
+    ) -> BestTime:
+        """When to notify this user, by their own rhythm; see :meth:`nearhand.decisions.Rhythm.best_time`.
+
+        Raises:
+            UsageError: an argument is wrong. StorageError: the log cannot be read.
+        """
+        self._check_open()
+        with self._meter.timed("best_time"):
+            now = self._clock.now_ms()
+            rhythm = self._current_rhythm() if self._preferences.current.uses_history else Rhythm()
+            return rhythm.best_time(
+                now,
+                self._clock.utc_offset_minutes(now),
+                within_hours=within_hours,
+                quiet=quiet,
+                not_before_ms=not_before_ms,
+                offset_at=self._clock.utc_offset_minutes,
             )
-        row = self._rows[item_id]
-        with self._lock, self._meter.timed("similar"):
-            self._check_open()
-            # With a single event of confidence 1 the fold-in's matrix is I: the user vector is the item's own row.
-            vector = self._retriever.encode(*padded([row], [1.0], self._retriever.window)).vector
-            found = self._retriever.retrieve(vector, exclude={row}, k=k)
-            lengths = np.linalg.norm(found.vectors, axis=1) * np.linalg.norm(vector)
-            cosines = (found.scores / np.maximum(lengths, 1e-30)).astype(np.float32)
-            found = Candidates(found.rows, cosines, found.vectors)
-            best = found.take(np.lexsort((found.rows, -cosines))[:k])
-            explanation = Explanation(f"Similar to {self._items.titles[row]}")
-            return self._recommendations(best, "local", [explanation] * len(best.rows))
+
+    async def record_async(self, event: Event) -> RecordedEvent:
+        """:meth:`record` in a worker thread. What was begun is finished, even if nobody waits for it any more."""
+        return await asyncio.to_thread(self.record, event)
+
+    async def recommend_async(self, k: int = 10, **request: Any) -> list[Recommendation]:
+        """:meth:`recommend` in a worker thread; cancelling it ends the call early."""
+        cancelled = threading.Event()
+        try:
+            return await asyncio.to_thread(self.recommend, k, **{"cancelled": cancelled, **request})
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def predict_async(self, name: str | None = None, **request: Any) -> Prediction:
+        """:meth:`predict` in a worker thread."""
+        return await asyncio.to_thread(self.predict, name, **request)
+
+    def pause(self) -> None:
+        """Prepare for the background: write down what is only in memory, and unload the models.
+
+        Everything can still be called: what needs a model loads it again, as :meth:`resume` does in advance.
+        """
+        self._check_open()
+        self._save()
+        self._unload()
+
+    def resume(self) -> None:
+        """Load the retrieval model again after :meth:`pause`, so that the next list does not wait for it.
+
+        Raises:
+            RuntimeUnavailableError: no installed runtime computes this bundle correctly here any more.
+        """
+        self._check_open()
+        if self._recommender is not None:
+            self._opened_retriever()
+
+    def shed_memory(self, *, all_models: bool = False) -> None:
+        """For warnings of low memory: drop caches and predictors, or all models; they are loaded again when used."""
+        self._check_open()
+        if all_models:
+            self._unload()
+        else:
+            self._predictors.close()
+        if self._features is not None:
+            self._features.shed()
 
     def status(self) -> Status:
         """What is loaded, how it performs, and what was degraded.
@@ -288,41 +443,49 @@ class Personalizer:
         Raises:
             StorageError: the event log cannot be read.
         """
+        self._check_open()
         manifest = self._bundle.manifest
-        with self._lock:
-            self._check_open()
-            self._fold_new_events()
-            return Status(
-                bundle=manifest.name,
-                bundle_version=manifest.version,
-                digest=self._bundle.digest,
-                slot=str(self._bundle.folder),
-                runtime=self._runtime.name,
-                runtime_version=self._runtime.version,
-                precision=self._precision,
-                profile=self._config.profile,
-                items=len(self._items.item_ids),
-                events=self._log.count(),
-                log_bytes=self._log.bytes_on_disk(),
-                unknown_items=self._fold.unknown_items,
-                drops=self._log.drops(),
-                eviction_failures=self._log.eviction_failures,
-                quarantined=self._log.quarantined,
-                features=None if self._features is None else self._features.status(),
-                latencies=self._meter.latencies(),
-                degradations=self._meter.degradations(),
-            )
+        opened = self._retriever
+        fold = None if self._recommender is None else self._recommender.catch_up()
+        return Status(
+            bundle=manifest.name,
+            bundle_version=manifest.version,
+            digest=self._bundle.digest,
+            slot=str(self._bundle.folder),
+            runtime=None if opened is None else opened.runtime,
+            runtime_version=None if opened is None else opened.runtime_version,
+            precision=None if opened is None else opened.precision,
+            profile=self._config.profile,
+            consent=self._preferences.current.consent,
+            is_encrypted=self._is_encrypted,
+            items=0 if self._items is None else len(self._items.item_ids),
+            events=self._log.count(),
+            log_bytes=self._log.bytes_on_disk(),
+            not_recorded=self._not_recorded,
+            unknown_items=0 if fold is None else fold.unknown_items,
+            drops=self._log.drops(),
+            eviction_failures=self._log.eviction_failures,
+            quarantined=self._log.quarantined,
+            features=None if self._features is None else self._features.status(),
+            learned=None if self._learner is None else self._learner.updates,
+            is_paused=self._recommender is not None and opened is None,
+            latencies=self._meter.latencies(),
+            degradations=self._meter.degradations(),
+        )
 
     def close(self) -> None:
         """Free the models and close the log. Closing twice is fine; any other call afterwards is a UsageError."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                with ExitStack() as closing:
-                    closing.callback(self._log.close)
-                    if self._features is not None:
-                        closing.callback(self._features.close)
-                    closing.callback(self._retriever.close)
+        if not self._closed:
+            self._closed = True
+            with ExitStack() as closing:
+                closing.callback(self._log.close)
+                closing.callback(self._store.close)
+                if self._features is not None:
+                    closing.callback(self._features.close)
+                closing.callback(self._save_learned)
+                closing.callback(self._unload)
+                if self._recommender is not None:
+                    closing.callback(self._recommender.close)
 
     def __enter__(self) -> Self:
         return self
@@ -332,119 +495,135 @@ class Personalizer:
     ) -> None:
         self.close()
 
-    def _fold_new_events(self) -> None:
-        """Read what the log holds beyond what was folded, whichever Personalizer wrote it."""
-        reading = self._log.read("", self._folded, self._rewrites)
-        if reading.anew:
-            self._fold = HistoryFold(self._bundle.manifest.retrieval.policy, self._rows)
-        self._fold.fold(reading.events)
-        self._folded, self._rewrites = reading.through, reading.rewrites
-
-    def _rank(self, exclude: Collection[int], k: int) -> tuple[User, Candidates]:
-        rows, confidences = self._fold.history().padded(self._retriever.window)
-        user = self._retriever.encode(rows, confidences)
-        found = self._retriever.retrieve(user.vector, exclude=exclude, k=k)
-        return user, found.take(np.arange(min(k, len(found.rows))))
-
-    def _explanations(self, history: tuple[HistoryItem, ...], user: User, best: Candidates) -> list[Explanation]:
-        confidences = np.array([item.confidence for item in history])
-        parts = contributions(user.history_vectors[: len(history)], confidences, best.vectors)
-        verbs = self._bundle.manifest.retrieval.policy.verbs
-        return explain(history, parts, self._items, verbs)
-
-    def _recommendations(
-        self, best: Candidates, source: Source, explanations: list[Explanation]
-    ) -> list[Recommendation]:
-        recommendation_id = random_id()
-        return [
-            Recommendation(
-                item_id=self._items.item_ids[row],
-                title=self._items.titles[row],
-                score=score,
-                explanation=explanation,
-                source=source,
-                recommendation_id=recommendation_id,
-                position=position,
-                propensity=1.0,
+    def _make_recommender(self, items: Items) -> Recommender:
+        manifest = self._bundle.manifest
+        retrieval, policy = manifest.retrieval, manifest.listing
+        space = manifest.model("encoder").variants[0].file.sha256
+        outputs = manifest.model("encoder").variants[0].outputs
+        factors = next(spec.shape[-1] for spec in outputs if spec.name == "user_vector")
+        journal = Exposures(self._store, self._clock)
+        if policy is not None and policy.learning is not None:
+            self._learner = Learner(
+                self._store,
+                journal,
+                policy.learning,
+                factors=factors,
+                space=space,
+                meter=self._meter,
             )
-            for position, (row, score, explanation) in enumerate(
-                zip(best.rows.tolist(), best.scores.tolist(), explanations, strict=True)
-            )
-        ]
-
-    def _load_models(self, runtimes: Mapping[RuntimeName, Callable[[], Runtime]], selftests: Path) -> None:
-        """Load the first variant, in order of preference, that passes its golden vectors on this device."""
-        reasons: list[str] = []
-        for encoder, index in self._variants():
-            name = f"{encoder.runtime}/{encoder.precision}"
-            if encoder.runtime not in runtimes:
-                reasons.append(f"{name}: its runtime is not installed")
-                continue
-            try:
-                runtime = runtimes[encoder.runtime]()
-                self._retriever = self._load(runtime, encoder, index, selftests)
-            except (ModelError, ImportError) as error:
-                self._meter.degraded(f"variant {name} was passed over", error)
-                reasons.append(f"{name}: {error}")
-                continue
-            self._runtime, self._precision = runtime, encoder.precision
-            return
-        raise RuntimeUnavailableError(
-            "; ".join(reasons) or "no variant fits the Config",
-            place=f"bundle {self._bundle.manifest.name}",
-            remedy="install nearhand[onnx] or nearhand[tflite], or open with another Config",
+        ranker = None if policy is None else policy.ranker
+        return Recommender(
+            retrieval=retrieval,
+            name=manifest.name,
+            policy=policy,
+            items=items,
+            space=space,
+            retriever=lambda: self._opened_retriever().retriever,
+            ranker=None if ranker is None else lambda: self._predictors.model(ranker),
+            log=self._log,
+            features=self._features,
+            preferences=self._preferences,
+            exposures=journal,
+            learner=self._learner,
+            clock=self._clock,
+            meter=self._meter,
+            locale=self._config.locale,
+            seed=self._config.seed,
         )
 
-    def _variants(self) -> Iterator[tuple[Variant, Variant]]:
-        """The pairs of encoder and index that the Config allows: in the bundle's order of runtimes, smallest first."""
-        encoders, indexes = (self._bundle.manifest.model(role).variants for role in ("encoder", "index"))
-        order = {runtime: place for place, runtime in enumerate(dict.fromkeys(v.runtime for v in encoders))}
-        pairs = [
-            (encoder, index)
-            for encoder in encoders
-            for index in indexes
-            if (encoder.runtime, encoder.precision) == (index.runtime, index.precision)
-            and self._config.runtime in (None, encoder.runtime)
-            and self._config.precision in (None, encoder.precision)
-        ]
-        yield from sorted(pairs, key=lambda pair: (order[pair[0].runtime], sum(v.file.bytes for v in pair)))
+    def _recommending(self) -> Recommender:
+        self._check_open()
+        if self._recommender is None:
+            self._bundle.manifest.retrieval  # noqa: B018 - raises, and says what the bundle has instead
+            raise AssertionError
+        return self._recommender
 
-    def _load(self, runtime: Runtime, encoder: Variant, index: Variant, selftests: Path) -> Retriever:
-        policy = self._bundle.manifest.retrieval.policy
-        with ExitStack() as unless_it_passes:
-            sessions = []
-            for variant in (encoder, index):
-                sessions.append(runtime.load(self._bundle.path(variant.file)))
-                unless_it_passes.callback(sessions[-1].close)
-            retriever = Retriever(
-                *sessions, items=len(self._items.item_ids), window=policy.window, candidates=policy.candidates
-            )
-            # One test for each bundle, variant and runtime version: an updated runtime has to prove itself again.
-            passed = selftests / f"{self._bundle.digest}-{runtime.name}-{runtime.version}-{encoder.precision}"
-            with storage_errors(str(passed)):
-                if not passed.exists():
-                    place = f"{encoder.runtime}/{encoder.precision}"
-                    check_golden(retriever, self._bundle.golden(), encoder.precision, place=place)
-                    selftests.mkdir(parents=True, exist_ok=True)
-                    passed.touch()
-            unless_it_passes.pop_all()
-        return retriever
+    def _opened_retriever(self) -> OpenedRetriever:
+        with self._loading:
+            if self._retriever is None:
+                self._retriever = open_retriever(
+                    self._bundle, self._config, self._runtimes, self._selftests, self._meter
+                )
+            return self._retriever
+
+    def _load_predictor(self, name: str) -> Predictor:
+        return Predictor.of(self._bundle, name, config=self._config, runtimes=self._runtimes, selftests=self._selftests)
+
+    def _passed_over(self, reason: str) -> None:
+        self._meter.skipped(f"variant was passed over: {reason}")
+
+    def _unload(self) -> None:
+        self._predictors.close()
+        if self._recommender is not None:
+            with self._recommender.between_lists(), self._loading:
+                opened, self._retriever = self._retriever, None
+                if opened is not None:
+                    opened.retriever.close()
+
+    def _save(self) -> None:
+        if self._features is not None:
+            self._features.save()
+        self._save_learned()
+
+    def _save_learned(self) -> None:
+        if self._learner is not None:
+            try:
+                self._learner.save()
+            except StorageError as error:  # it is learned again from the log
+                self._meter.degraded("what was learned was not saved", error)
+
+    def _forget_memory(self) -> None:
+        """After the profile's data were replaced: nothing of the old ones stays in memory."""
+        self._rhythm_through, self._rhythm_rewrites = 0, -1
+        if self._recommender is not None:
+            self._recommender.forget()
+        if self._learner is not None:
+            self._learner.reload(self._log)
+
+    def _current_rhythm(self) -> Rhythm:
+        with self._loading:
+            reading = self._log.read("", self._rhythm_through, self._rhythm_rewrites)
+            if reading.anew:
+                self._rhythm = Rhythm()
+            self._rhythm.fold(reading.events)
+            self._rhythm_through, self._rhythm_rewrites = reading.through, reading.rewrites
+            return self._rhythm
+
+    def _unrecorded(self, event: Event) -> RecordedEvent:
+        """What :meth:`record` returns for an event that is not kept; it is checked all the same."""
+        validate(event, self._bundle.manifest.event_types)
+        self._not_recorded += 1
+        now = self._clock.now_ms()
+        timestamp = now if event.timestamp is None else event.timestamp
+        return RecordedEvent(
+            event_id=event.event_id or "not-recorded",
+            sequence=0,
+            timestamp=timestamp,
+            recorded_at=now,
+            utc_offset_minutes=self._clock.utc_offset_minutes(timestamp),
+            event=event.event,
+            item_id=event.item_id,
+            user=event.user,
+            recommendation_id=event.recommendation_id,
+            epoch=0,
+            context=event.context,
+            properties=event.properties,
+        )
 
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("the Personalizer is closed", remedy="open it again")
 
 
-def _compiled_program(bundle: BundleFolder, items: Items) -> CompiledProgram | None:
+def _compiled_program(bundle: BundleFolder, items: Items | None) -> CompiledProgram | None:
     reference = bundle.manifest.features
     if reference is None:
         return None
     place = f"bundle {bundle.manifest.name}: {reference.file.path}"
     with storage_errors(place):
         program = read_program(bundle.path(reference.file).read_bytes(), place=place)
-    return compile_program(program, ItemTable.of_bundle(items))
+    return compile_program(program, ItemTable.empty() if items is None else ItemTable.of_bundle(items))
 
 
-def _check_k(k: int) -> None:
-    if type(k) is not int or k < 1:
-        raise UsageError(f"k is {k!r}", place="k", remedy="ask for at least 1 item")
+def _seed_bytes(seed: int | None) -> bytes | None:
+    return None if seed is None else seed.to_bytes(16, "little", signed=True)

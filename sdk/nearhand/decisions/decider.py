@@ -135,6 +135,11 @@ class Decider:
             names = sorted(policy.name for policy in policies)
             raise UsageError(f"have the names {names}", place="policies", remedy="give each a name of its own")
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of the store's values that decisions depend on."""
+        return (KEY, *(_state_name(name) for name in self._policies))
+
     def decide(
         self,
         name: str,
@@ -195,7 +200,7 @@ class Decider:
             if decision.action != policy.otherwise:
                 taken.append(at)
             state = {"decisions": count + 1, "actions": taken[-max(KEPT_ACTIONS, _looks_back(policy)) :]}
-            self._store.put(f"decision_state/{name}", _line(state))
+            self._store.put(_state_name(name), _line(state))
             content = _line({**vars(given), **vars(decision)})
             self._store.append(JOURNAL, decision.decision_id, at, content, keep=KEPT_LINES)
         return decision
@@ -227,7 +232,7 @@ class Decider:
 
     def _state(self, name: str) -> tuple[int, list[int]]:
         """How many decisions there were, and the times of the latest actions, the earliest first."""
-        content = self._store.get(f"decision_state/{name}")
+        content = self._store.get(_state_name(name))
         if content is None:
             return 0, []
         state = json.loads(content)
@@ -257,6 +262,10 @@ def replay(line: str | bytes, policies: Sequence[DecisionPolicy]) -> Decision:
         place="replay(policies)",
         remedy="give the policies of the bundle that made the decision",
     )
+
+
+def _state_name(policy: str) -> str:
+    return f"decision_state/{policy}"
 
 
 def policy_digest(policy: DecisionPolicy) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,11 +15,12 @@ from nearhand.config import Durability
 from nearhand.errors import EncryptionError, EventError, StorageError, UsageError
 from nearhand.events.caps import CHECK_EVERY, Caps, enforce
 from nearhand.events.database import Database, wipe
-from nearhand.events.event import RESET, Event, RecordedEvent, just_recorded
+from nearhand.events.event import RESET, Event, RecordedEvent, json_text, just_recorded
 from nearhand.events.event_types import EventSchema, validate
 from nearhand.events.groups import Groups, Unit
 from nearhand.events.quarantine import files_of, quarantined, sqlite_code
 from nearhand.events.rows import (
+    COLUMNS,
     EPOCH,
     SEQUENCE,
     SIZE,
@@ -28,6 +29,7 @@ from nearhand.events.rows import (
     insert_marker,
     insert_units,
     opened,
+    restore,
     sealed,
 )
 from nearhand.events.schema import transaction
@@ -38,6 +40,7 @@ from nearhand.events.state import (
     checkpoint,
     load_snapshot,
     read,
+    save_checkpoint,
     save_snapshot,
     since,
 )
@@ -227,6 +230,53 @@ class EventLog:
                 place=str(self._database.path),
                 remedy="close what else reads the log's files, and erase again",
             )
+
+    def epoch(self) -> int:
+        """How many resets there were: what is recorded now has this epoch.
+
+        Raises:
+            StorageError: the file cannot be read.
+            UsageError: the log is closed.
+        """
+        return self._read(lambda connection: int(connection.execute("SELECT epoch FROM ledger").fetchone()[0]))
+
+    def restore(
+        self, events: Sequence[RecordedEvent], epoch: int, fingerprint: str | None = None, state: bytes | None = None
+    ) -> None:
+        """Take over the events of another log, in one transaction, into this one, which has to be empty.
+
+        They get sequence numbers of this log, in their order; all else of them stays as it is.
+
+        Args:
+            events: what :meth:`since` gave there.
+            epoch: what :meth:`epoch` gave there.
+            fingerprint, state: a checkpointer's, and what :meth:`checkpoint` gave there for it; None: there is none.
+
+        Raises:
+            StorageError: they could not be written; the log is empty.
+            UsageError: the log is closed, or not empty.
+        """
+        rows: list[Row] = []
+        for event in events:
+            texts = (json_text(event.context), json_text(event.properties))
+            row = (*(getattr(event, name) for name in COLUMNS[:-2]), *texts)
+            rows.append(row if self._cipher is None else sealed(row, self._cipher))
+
+        def put(connection: sqlite3.Connection) -> bool:
+            with transaction(connection):
+                if not restore(connection, rows, epoch):
+                    return False
+                connection.execute("DELETE FROM checkpoint")
+                if fingerprint is not None and state is not None:
+                    save_checkpoint(connection, fingerprint, state, self._cipher)
+            return True
+
+        with self._lock:
+            self._database.follow()
+            if not self._database.write(put):
+                raise UsageError("the log is not empty", place="restore", remedy="erase it, or use another profile")
+            self._epoch = epoch
+            self._generation += 1
 
     def since(self, sequence: int, limit: int | None = None) -> list[RecordedEvent]:
         """The events with a greater sequence number, in the order of that number; 0 gives all of them.

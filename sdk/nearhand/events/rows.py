@@ -153,6 +153,28 @@ def erase(connection: sqlite3.Connection) -> int:
         return int(epoch)
 
 
+def restore(connection: sqlite3.Connection, rows: Sequence[Row], epoch: int) -> bool:
+    """Put the rows of another log, sealed ones if there is a cipher, into this one, which has to be empty.
+
+    They get sequence numbers of this log, in their order, and keep their epochs.
+
+    Args:
+        epoch: of what is recorded from now on.
+
+    Returns:
+        False: the log is not empty, and is as before.
+    """
+    if connection.execute("SELECT 1 FROM event LIMIT 1").fetchone():
+        return False
+    # Readers begin anew, as after an event was removed; nothing of these events has to be wiped.
+    connection.execute(
+        "UPDATE ledger SET epoch = ?, wiped = wiped + (wiped = rewrites), rewrites = rewrites + 1", (epoch,)
+    )
+    plain = f"INSERT INTO event ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+    connection.executemany(plain, [(row[0], None, *row[2:]) for row in rows])
+    return True
+
+
 def _insert(connection: sqlite3.Connection, row: Row, epoch: int, cipher: Cipher | None) -> Row:
     row = (*row[:EPOCH], epoch, *row[EPOCH + 1 :])
     done = connection.execute(_INSERT_NEW, row)

@@ -246,14 +246,25 @@ class FeatureStore:
                 pushed=self._pushed.status(),
             )
 
-    def close(self) -> None:
-        """Materialize the state in the log's file, which stays open, and close the store of pushed features."""
+    def save(self) -> None:
+        """Materialize the state in the log's file, so that opening it again folds little. A failure is only counted."""
         with self._lock:
             try:
                 self._catch_up()
                 self._save()
             except StorageError as error:  # what was recorded is safe, and is folded when it is opened again
                 self._meter.degraded("features were not materialized", error)
+
+    def shed(self) -> None:
+        """Drop the vectors that are in memory; they are computed again."""
+        with self._lock:
+            self._entries.clear()
+
+    def close(self) -> None:
+        """Materialize the state in the log's file, which stays open, and close the store of pushed features."""
+        with self._lock:
+            try:
+                self.save()
             finally:
                 self._pushed.close()
 

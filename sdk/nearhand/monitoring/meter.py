@@ -54,6 +54,11 @@ class Meter:
         with self._lock:
             self._degradations[f"{reason}: {error}"] += 1
 
+    def skipped(self, reason: str) -> None:
+        """Count something that was left out on purpose, such as a stage that a deadline did not allow."""
+        with self._lock:
+            self._degradations[reason] += 1
+
     def degradations(self) -> dict[str, int]:
         """Reason → count, since opening."""
         with self._lock:

@@ -72,7 +72,8 @@ class Predictor:
         self.precision: Precision = precision
         self.passed_over = passed_over
         """The variants that were preferred but could not be used here, each with the reason."""
-        self._encoder = encoder
+        self.encoder = encoder
+        """Makes the model's inputs."""
         self._session = session
 
     @classmethod
@@ -163,7 +164,7 @@ class Predictor:
             UsageError: a column is absent, or a value is of the wrong type or shape; names it.
             ModelError: the runtime fails.
         """
-        return self.predict_rows(self._encoder.rows(rows))
+        return self.predict_rows(self.encoder.rows(rows))
 
     def predict_rows(self, rows: TableRows) -> Predictions:
         """What the model says of rows whose texts are codes already.
@@ -171,13 +172,28 @@ class Predictor:
         Raises:
             ModelError: the runtime fails.
         """
-        inputs = self._encoder.inputs(rows)
+        inputs = self.encoder.inputs(rows)
         parts = [
             self._session.run({name: tensor[start : start + BATCH] for name, tensor in inputs.items()})
             for start in range(0, len(rows), BATCH)
         ]
         outputs = {spec.name: _joined(spec, [part[spec.name] for part in parts]) for spec in self.model.outputs}
         return Predictions(outputs, self.model.classes)
+
+    def scores(self, rows: TableRows) -> NDArray[np.float64]:
+        """One number for each row, float64 [rows]: the value of a regression or a ranking; of a classifier the
+        probability of its last class, or its last decision value where it has no probabilities.
+
+        Raises:
+            ModelError: the runtime fails, the model gives no such number, or one is not finite.
+        """
+        outputs = self.predict_rows(rows).outputs
+        found = next((outputs[name] for name in ("value", "probability", "score") if name in outputs), None)
+        if found is None or not np.isfinite(found).all():
+            problem = "gives no number" if found is None else "gives a number that is not finite"
+            raise ModelError(problem, place=self.model.name, remedy="check the model and the features it was given")
+        scores: NDArray[np.float64] = found[:, -1].astype(np.float64)
+        return scores
 
     def close(self) -> None:
         """Free the model. Predicting afterwards raises ModelError. Closing twice is fine."""

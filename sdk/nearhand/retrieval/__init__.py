@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nearhand.retrieval.history import History, HistoryEvent, HistoryFold, HistoryItem, padded
+from nearhand.retrieval.opening import OpenedRetriever, open_retriever
 from nearhand.retrieval.popularity import Popularity
 from nearhand.retrieval.retriever import Candidates, Retriever, User
 from nearhand.retrieval.selftest import check_golden
@@ -13,9 +14,11 @@ __all__ = [
     "HistoryEvent",
     "HistoryFold",
     "HistoryItem",
+    "OpenedRetriever",
     "Popularity",
     "Retriever",
     "User",
     "check_golden",
+    "open_retriever",
     "padded",
 ]

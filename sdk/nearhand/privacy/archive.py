@@ -1,0 +1,178 @@
+"""A profile as one JSON document, for its user: to read, to keep, and to take to another device.
+
+The document is an object with these keys::
+
+    format        1
+    kind          "nearhand profile"
+    exported_at   ms since the epoch
+    bundle        {"name", "version"} of the bundle it was used with; any bundle may import it
+    preferences   the user's choices; see :class:`nearhand.privacy.Preferences`
+    epoch         how often the preferences had been reset
+    events        every event, in the order of ``sequence``; the names of :class:`nearhand.events.RecordedEvent`
+    features      null, or what older events, which are no longer there, have left: {"fingerprint", "state"}, the
+                  feature program's and, in base64, its state; used again only under the same program
+    values        name → base64, of what is learned and drawn on the device
+    journals      name → lines {"name", "at", "content"}: what was shown and decided; the content in base64
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearhand.bundle.document import serialize, unique_keys
+from nearhand.bundle.durable import storage_errors, sync_file, sync_folder
+from nearhand.errors import EventError, UsageError
+from nearhand.events import RecordedEvent, recorded_from_json, recorded_to_json
+from nearhand.privacy.preferences import Preferences, read_preferences
+from nearhand.profile import Entry
+
+FORMAT = 1
+KIND = "nearhand profile"
+_REMEDY = "give a file that privacy.export has written"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """All of a profile; see the module."""
+
+    exported_at: int
+    bundle: str
+    bundle_version: str
+    preferences: Preferences
+    epoch: int
+    events: Sequence[RecordedEvent]
+    fingerprint: str | None
+    state: bytes | None
+    values: Mapping[str, bytes]
+    journals: Mapping[str, Sequence[Entry]]
+
+
+def write_profile(path: Path, archive: Archive) -> int:
+    """Write the document, whole or not at all.
+
+    Returns:
+        its bytes.
+
+    Raises:
+        StorageError: the place cannot be written; what was there is as before.
+    """
+    data = encode_profile(archive)
+    temporary = path.with_name(path.name + ".part")
+    with storage_errors(str(path)):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                sync_file(file)
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return len(data)
+
+
+def encode_profile(archive: Archive) -> bytes:
+    """The document's bytes: UTF-8, one event on each line."""
+    head = {
+        "format": FORMAT,
+        "kind": KIND,
+        "exported_at": archive.exported_at,
+        "bundle": {"name": archive.bundle, "version": archive.bundle_version},
+        "preferences": json.loads(serialize(archive.preferences)),
+        "epoch": archive.epoch,
+        "features": None
+        if archive.state is None
+        else {"fingerprint": archive.fingerprint, "state": _text(archive.state)},
+        "values": {name: _text(content) for name, content in sorted(archive.values.items())},
+        "journals": {
+            name: [{"name": line.name, "at": line.at, "content": _text(line.content)} for line in lines]
+            for name, lines in sorted(archive.journals.items())
+        },
+    }
+    text = json.dumps(head, ensure_ascii=False, indent=1)
+    events = ",\n".join(map(recorded_to_json, archive.events))
+    return f'{text[:-2]},\n "events": [\n{events}\n ]\n}}\n'.encode()
+
+
+def read_profile(path: Path) -> Archive:
+    """What :func:`write_profile` wrote.
+
+    Raises:
+        StorageError: the file cannot be read.
+        UsageError: it is no profile, or of a newer format; names the place.
+        EventError: an event is malformed; its field begins with ``events[i]``.
+    """
+    with storage_errors(str(path)):
+        data = path.read_bytes()
+    try:
+        content = json.loads(data, object_pairs_hook=unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"is no JSON document ({str(error)[:120]})", place=str(path), remedy=_REMEDY) from None
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise UsageError("is not an exported profile", place=str(path), remedy=_REMEDY)
+    if content.get("format") != FORMAT:
+        problem = f"has the format {content.get('format')!r}, and this SDK reads {FORMAT}"
+        raise UsageError(problem, place=str(path), remedy="update the app")
+    try:
+        features = content["features"]
+        return Archive(
+            exported_at=int(content["exported_at"]),
+            bundle=str(content["bundle"]["name"]),
+            bundle_version=str(content["bundle"]["version"]),
+            preferences=read_preferences(json.dumps(content["preferences"]).encode()),
+            epoch=_epoch(content["epoch"], content["events"]),
+            events=_events(content["events"]),
+            fingerprint=None if features is None else str(features["fingerprint"]),
+            state=None if features is None else _bytes(features["state"]),
+            values={str(name): _bytes(text) for name, text in content["values"].items()},
+            journals={str(name): _lines(lines) for name, lines in content["journals"].items()},
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        problem = f"is damaged ({type(error).__name__}: {str(error)[:120]})"
+        raise UsageError(problem, place=str(path), remedy=_REMEDY) from error
+
+
+def _epoch(epoch: Any, events: Any) -> int:
+    last = events[-1]["epoch"] if events else 0
+    if type(epoch) is not int or epoch < last:
+        raise ValueError(f"the epoch is {epoch!r}, and that of the last event {last!r}")
+    return epoch
+
+
+def _events(found: Any) -> list[RecordedEvent]:
+    if not isinstance(found, list):
+        raise TypeError("events is not a list")
+    events: list[RecordedEvent] = []
+    for number, content in enumerate(found):
+        try:
+            event = recorded_from_json(json.dumps(content))
+        except EventError as error:
+            raise EventError(f"events[{number}].{error.field}", error.problem, remedy=_REMEDY) from error
+        last = events[-1] if events else None
+        if last is not None and (event.sequence <= last.sequence or event.epoch < last.epoch):
+            problem = "is not after that of the event before it"
+            raise EventError(f"events[{number}].sequence", problem, remedy=_REMEDY)
+        events.append(event)
+    if len({event.event_id for event in events}) != len(events):
+        raise ValueError("two events have the same identifier")
+    return events
+
+
+def _lines(found: Any) -> list[Entry]:
+    return [Entry(0, str(line["name"]), int(line["at"]), _bytes(line["content"])) for line in found]
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _bytes(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a content is not base64 ({error})") from None

@@ -1,0 +1,226 @@
+"""What a profile's user can do with it: consent, block, forget, reset, erase, export and import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nearhand.bundle.schema import Items
+from nearhand.clock import Clock
+from nearhand.errors import UsageError
+from nearhand.events import EventLog, RecordedEvent
+from nearhand.features.cache import PushedFeatures
+from nearhand.privacy.archive import Archive, read_profile, write_profile
+from nearhand.privacy.audit import Audit, AuditEntry
+from nearhand.privacy.preferences import Consent, Preferences, PreferenceStore, check_consent
+from nearhand.profile import ProfileStore
+
+_LESS_LIKE_KEPT = 100
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a profile's data are, and what they belong to.
+
+    Attributes:
+        pushed: its pushed features; None: the bundle has no feature program.
+        fingerprint: of the feature program; None as above.
+        values, journals: those of the store that go into an export.
+        changed: is called after all of it was replaced, so that nothing old stays in memory.
+    """
+
+    log: EventLog
+    store: ProfileStore
+    pushed: PushedFeatures | None
+    fingerprint: str | None
+    bundle: str
+    bundle_version: str
+    items: Items | None
+    values: tuple[str, ...]
+    journals: tuple[str, ...]
+    changed: Callable[[], None]
+
+
+class Privacy:
+    """The user's control over one profile; :attr:`nearhand.Personalizer.privacy`. Safe for several threads."""
+
+    def __init__(self, kept: Kept, preferences: PreferenceStore, clock: Clock) -> None:
+        self._kept = kept
+        self._preferences = preferences
+        self._clock = clock
+        self._audit = Audit(kept.store, clock)
+
+    @property
+    def preferences(self) -> Preferences:
+        """The user's choices."""
+        return self._preferences.current
+
+    def set_consent(self, level: Consent) -> None:
+        """Choose what may be done with the user's events.
+
+        Args:
+            level: ``off``: nothing is recorded, and lists are the same for everybody; ``local``: everything stays on
+                this device; ``sync``: it may also be sent to the app's endpoint. What was recorded before stays until
+                it is erased.
+
+        Raises:
+            UsageError: there is no such level. StorageError: it could not be kept, and is as before.
+        """
+        self._preferences.change(consent=check_consent(level))
+
+    def set_personalized(self, personalized: bool) -> None:
+        """Choose whether lists look at the history at all; False gives everybody's list, and keeps recording.
+
+        Raises:
+            StorageError: it could not be kept, and is as before.
+        """
+        self._preferences.change(personalized=bool(personalized))
+
+    def block(self, *, item_id: str | None = None, category: str | None = None) -> None:
+        """Never recommend an item, or the items of a category: a genre or a director, as the catalogue writes it.
+
+        Raises:
+            UsageError: not exactly one of the two is given, or no item is of that category.
+            StorageError: it could not be kept, and is as before.
+        """
+        field, text = self._blocked(item_id, category)
+        if field == "blocked_categories" and text not in self._categories():
+            raise UsageError(f"no item is of the category {text!r}", place="block", remedy="use one of the catalogue")
+        self._preferences.add(field, text)
+
+    def unblock(self, *, item_id: str | None = None, category: str | None = None) -> bool:
+        """Undo :meth:`block`; whether it was blocked."""
+        field, text = self._blocked(item_id, category)
+        return self._preferences.remove(field, text)
+
+    def less_like(self, item_id: str) -> None:
+        """Show less of what is like this item, and not the item itself; the latest 100 such wishes hold.
+
+        Raises:
+            UsageError: the catalogue does not have it. StorageError: it could not be kept, and is as before.
+        """
+        items = self._kept.items
+        if items is None or item_id not in items.item_ids:
+            problem = f"item {item_id!r} is not in the catalogue of {self._kept.bundle}"
+            raise UsageError(problem, place="less_like(item_id)", remedy="use an item id of this bundle")
+        self._preferences.add("less_like", item_id, keep=_LESS_LIKE_KEPT)
+
+    def undo_less_like(self, item_id: str) -> bool:
+        """Undo :meth:`less_like`; whether it held."""
+        return self._preferences.remove("less_like", item_id)
+
+    def forget(self, event_id: str) -> bool:
+        """Delete an event, and all that was derived from it; see :meth:`nearhand.events.EventLog.forget`.
+
+        Returns:
+            whether it was there.
+
+        Raises:
+            StorageError: it could not be deleted, and is still there. UsageError: it is the marker of a reset.
+        """
+        return self._kept.log.forget(event_id)
+
+    def reset(self) -> RecordedEvent:
+        """Begin anew: what came before stays visible and is no taste any more. Blocks and consent stay.
+
+        Raises:
+            StorageError: it has not happened.
+        """
+        marker = self._kept.log.reset()
+        self._preferences.change(less_like=())
+        return marker
+
+    def erase(self) -> None:
+        """Delete everything of the profile: events, features, what was learned, shown, decided, chosen and noted.
+
+        No trace of it is left in its files, free pages and write-ahead logs included. The profile is then like a new
+        one, consent and blocks included.
+
+        Raises:
+            StorageError: it could not be done whole; call it again.
+        """
+        self._kept.log.erase()
+        if self._kept.pushed is not None:
+            self._kept.pushed.clear()
+        self._kept.store.clear()
+        self._preferences.forget()
+        self._kept.changed()
+
+    def export(self, path: str | Path) -> int:
+        """Write all of the profile into one JSON document; its keys are those of :mod:`nearhand.privacy.archive`.
+
+        Returns:
+            its bytes.
+
+        Raises:
+            StorageError: it could not be written; what was there is as before.
+        """
+        kept = self._kept
+        events = kept.log.since(0)
+        archive = Archive(
+            exported_at=self._clock.now_ms(),
+            bundle=kept.bundle,
+            bundle_version=kept.bundle_version,
+            preferences=self.preferences,
+            events=events,
+            fingerprint=kept.fingerprint,
+            state=None if kept.fingerprint is None else kept.log.checkpoint(kept.fingerprint),
+            epoch=kept.log.epoch(),
+            values={name: content for name in kept.values if (content := kept.store.get(name)) is not None},
+            journals={name: kept.store.entries(name) for name in kept.journals},
+        )
+        size = write_profile(Path(path), archive)
+        self._audit.note("profile", count=len(events), size=size, to="a file", why="export")
+        return size
+
+    def import_(self, path: str | Path) -> int:
+        """Take over what :meth:`export` wrote, here or on another device, into a profile that is still empty.
+
+        Lists are then the same as they were there, with the same bundle.
+
+        Returns:
+            how many events there were.
+
+        Raises:
+            UsageError: the profile is not empty, or the file is no profile. EventError: an event is malformed.
+            StorageError: it cannot be read or written. In each case the profile is empty as before.
+        """
+        archive = read_profile(Path(path))
+        kept = self._kept
+        if kept.log.count():
+            raise UsageError("the profile is not empty", place="import_", remedy="erase it, or use another profile")
+        same = archive.fingerprint == kept.fingerprint
+        try:
+            for name in kept.values:
+                kept.store.put(name, archive.values.get(name))
+            for name in kept.journals:
+                lines = archive.journals.get(name, ())
+                for line in lines:
+                    kept.store.append(name, line.name, line.at, line.content, keep=len(lines))
+            self._preferences.change(**vars(archive.preferences))
+            # Last, and in one transaction: a profile that has events is whole.
+            state = archive.state if same else None
+            kept.log.restore(archive.events, archive.epoch, archive.fingerprint, state)
+        except BaseException:
+            self.erase()
+            raise
+        kept.changed()
+        return len(archive.events)
+
+    def audit(self) -> list[AuditEntry]:
+        """What left the device, when and why, the latest last.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        return self._audit.entries()
+
+    def _blocked(self, item_id: str | None, category: str | None) -> tuple[str, str]:
+        if (item_id is None) == (category is None):
+            raise UsageError("exactly one of item_id and category is needed", place="block", remedy="give one of them")
+        return ("blocked_items", str(item_id)) if category is None else ("blocked_categories", category)
+
+    def _categories(self) -> set[str]:
+        items = self._kept.items
+        return set() if items is None else {*(genre for genres in items.genres for genre in genres), *items.directors}
