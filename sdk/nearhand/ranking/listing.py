@@ -107,7 +107,7 @@ class Listing:
 
         Each place gets the greatest value that is left; of equal ones the lower row. With exploration it is drawn
         from the best ``exploration.candidates`` that are left, with the odds exp(value / temperature) and one random
-        number; a temperature below 10⁻⁹ counts as that.
+        number. A temperature below 10⁻⁹ counts as that, and odds below 2⁻⁶⁴ of the best item's as those.
 
         No category has more than ``category_cap`` items, pinned ones included: when what is left is all of full
         categories the list is shorter than ``k``.
@@ -268,14 +268,15 @@ class _Pool:
 
     def pin(self, row: int) -> bool:
         """Take an item's room in its categories now, to place it later; False: one of them is full."""
-        if self._all_codes is not None:
-            if any(self._counts.get(code) == self._cap for code in self._all_codes[row].tolist()):
-                return False
-            self._count(row)
+        if self._all_codes is not None and any(
+            self._counts.get(code) == self._cap for code in self._all_codes[row].tolist()
+        ):
+            return False
         index = int(self._rows.searchsorted(row))
         if index < len(self._rows) and self._rows[index] == row:
-            self._pinned[row] = index, float(self._relevance[index])
+            self._pinned[row] = index, float(self._relevance[index])  # before it may fill, and so close, its category
             self._close(index)
+        self._count(row)
         return True
 
     def pinned(self, row: int) -> tuple[int, int, float, float]:
