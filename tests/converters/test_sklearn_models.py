@@ -122,7 +122,9 @@ def test_neighbours_that_are_all_equally_far_are_refused() -> None:
     [
         (KNeighborsClassifier(3, metric="cosine"), "metric"),
         (KNeighborsClassifier(3, p=3), "metric"),
-        (KNeighborsClassifier(3, weights=np.ones_like), "custom-function"),
+        pytest.param(
+            KNeighborsClassifier(3, weights=np.ones_like), "custom-function", id="KNeighborsClassifier weights"
+        ),
     ],
     ids=_names,
 )
