@@ -34,8 +34,7 @@ from nearhand.bundle.tables import TableModel, VocabulariesReference, parse_voca
 from nearhand.errors import ModelError, UsageError
 from nearhand.events import EventSchema, check_event_types
 from nearhand.features import ItemTable, compile_program, read_program
-from nearhand.ranking import RowEncoder
-from nearhand.ranking.feature_rows import FeatureRows
+from nearhand.ranking import FeatureRows, RowEncoder
 from nearhand.runtime import installed_runtimes
 from nearhand_converters.output import check_out, write_conversion
 from nearhand_converters.verification import failures, run_golden

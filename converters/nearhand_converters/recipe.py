@@ -125,10 +125,7 @@ class Recipe:
         if self.features is not None:
             check_event_types(self.event_types, self.features.event_types)
         if self.listing is not None and self.listing.ranker is not None:
-            raise ValueError(
-                f"listing.ranker is {self.listing.ranker!r}, and a retrieval model alone has no ranker: give the "
-                "listing to `nearhand merge` with --serving"
-            )
+            raise ValueError(f"listing.ranker is {self.listing.ranker!r}, and a retrieval model alone has no ranker")
         if self.listing is not None and self.listing.learning is not None:
             check_event_types(self.event_types, self.listing.learning.rewards)
 
@@ -219,14 +216,14 @@ def read_recipe(path: Path) -> Recipe:
     """
     table, place = _bundle_table(path)
     features = _features(path.parent, table.pop("features", None), f"{place}.features")
-    if "listing" in table:
-        raise DataError("'listing' is not a key", place=place, remedy="write it as the table [listing]")
     serving = _serving(path, tuple(_SERVING))
     if serving.decisions:
         problem = f"is {serving.decisions[0].predictor!r}, and a retrieval model alone has no predictor"
-        place = f"{path.name}: decisions[0].predictor"
-        raise DataError(problem, place=place, remedy="give the decisions to `nearhand merge` with --serving")
-    recipe: Recipe = _build(Recipe(features=features, listing=serving.listing), table, place)
+        raise DataError(problem, place=f"{path.name}: decisions[0].predictor", remedy=_TO_MERGE)
+    if serving.listing is not None and serving.listing.ranker is not None:
+        problem = f"is {serving.listing.ranker!r}, and a retrieval model alone has no ranker"
+        raise DataError(problem, place=f"{path.name}: listing.ranker", remedy=_TO_MERGE)
+    recipe: Recipe = _build(Recipe(), table, place, features=features, listing=serving.listing)
     return recipe
 
 
@@ -239,8 +236,8 @@ def read_table_recipe(path: Path, default: TableRecipe) -> TableRecipe:
     """
     table, place = _bundle_table(path)
     if odd := next((name for name in _SERVING if name in _read_toml(path)), None):
-        remedy = "give it to `nearhand merge` with --serving"
-        raise DataError("is not for a ranker or a predictor alone", place=f"{path.name}: {odd}", remedy=remedy)
+        problem = "is not for a ranker or a predictor alone"
+        raise DataError(problem, place=f"{path.name}: {odd}", remedy=_TO_MERGE)
     recipe: TableRecipe = _build(default, table, place)
     return recipe
 
@@ -256,6 +253,7 @@ def read_serving(path: Path) -> Serving:
 
 
 _SERVING = ("listing", "decisions")
+_TO_MERGE = "give it to `nearhand merge` with --serving"
 
 
 def _serving(path: Path, only: tuple[str, ...] | None = None) -> Serving:
@@ -331,18 +329,22 @@ def _features(folder: Path, name: Any, place: str) -> Program | None:
     return read_program(content, place=name)
 
 
-def _build(default: Any, table: Mapping[str, Any], place: str) -> Any:
-    """``default`` with the values of ``table``: its keys must be fields, its values of the fields' types."""
+def _build(default: Any, table: Mapping[str, Any], place: str, **read: Any) -> Any:
+    """``default`` with the values of ``table``: its keys must be fields, its values of the fields' types.
+
+    Args:
+        read: fields that have been read already, which are no keys of the table.
+    """
     values: dict[str, Any] = {}
     for key, value in table.items():
-        known = sorted(f.name for f in fields(default))
+        known = sorted({f.name for f in fields(default)} - {"listing"})  # which is a table of its own
         if key not in known:
             raise DataError(f"{key!r} is not a key", place=place, remedy="use one of " + ", ".join(known))
         where = f"{place}.{key}"
         declares = key == "event_types"
         values[key] = _event_types(value, where) if declares else _value(getattr(default, key), value, where)
     try:
-        return replace(default, **values)
+        return replace(default, **values, **read)
     except ValueError as error:
         raise DataError(str(error), place=place, remedy="correct the recipe") from error
 
