@@ -216,7 +216,9 @@ def test_no_byte_is_left_of_what_was_cleared(path: Path, store: ProfileStore) ->
     assert b"planted" not in raw(path.parent)
 
 
-def test_a_crash_while_clearing_leaves_the_wiping_due(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_while_clearing_leaves_the_wiping_due(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Breaking(sqlite3.Connection):
         left = -2
 
@@ -240,9 +242,11 @@ def test_a_crash_while_clearing_leaves_the_wiping_due(path: Path, monkeypatch: p
             outcomes.append("failed")
         done = Breaking.left >= 0
         Breaking.left = -2
+        crashed = tmp_path / str(n)
+        shutil.copytree(path.parent, crashed)  # as it is before the store is closed, which would tidy up
         store.close()
-        with closing(open_store(path)) as store:
-            assert (store.get("name") is None) == (b"planted" not in raw(path.parent)), n
+        with closing(open_store(crashed / path.name)) as store:
+            assert (store.get("name") is None) == (b"planted" not in raw(crashed)), n
             assert store.get("name") is None or outcomes[-1] == "failed"
         if done:
             break
