@@ -32,8 +32,8 @@ from nearhand.errors import BundleIntegrityError, ModelError, StorageError
 from nearhand.events import EventSchema
 from nearhand.features import read_program
 from nearhand.ranking import Predictor
-from nearhand_converters import merge_bundles
 from nearhand_converters.errors import DataError
+from nearhand_converters.merge import merge_bundles
 from nearhand_converters.output import add_file, read_measured
 from nearhand_converters.recipe import Recipe, Serving, TableRecipe, read_recipe, read_serving, read_table_recipe
 from nearhand_converters.sources.model import InputColumn, Rows
