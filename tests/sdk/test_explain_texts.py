@@ -91,7 +91,8 @@ def test_every_message_takes_every_text(locale: str, text: str) -> None:
     ("locale", "language"),
     [
         ("de", "de"), ("de-AT", "de"), ("de_AT", "de"), ("DE", "de"), ("de-Latn-AT-1996", "de"),
-        ("de_AT.UTF-8@euro", "de"), ("zh-Hans-CN", "zh"), ("zh_TW", "zh"), ("fr-CA", "fr"), (" hi ", "hi"), ("es-419", "es"), ("en-GB", "en"),
+        ("de_AT.UTF-8@euro", "de"), ("zh-Hans-CN", "zh"), ("zh_TW", "zh"), ("fr-CA", "fr"), (" hi ", "hi"),
+        ("es-419", "es"), ("en-GB", "en"),
         ("nl", "en"), ("deu", "en"), ("C", "en"), ("POSIX", "en"), ("", "en"), ("-", "en"), ("{title}", "en"),
     ],
 )  # fmt: skip
@@ -204,6 +205,9 @@ def test_no_title_and_no_verb_is_lost(locale: str, acts: list[tuple[str, str]]) 
 def test_phrases_become_a_sentence() -> None:
     assert listed_phrases(["fewer films than usual"]) == "Fewer films than usual"
     assert listed_phrases(["a", "b", "c"], "de-CH") == "A, b und c"
+    assert listed_phrases(["gastos por debajo de lo habitual"], "es") == "Gastos por debajo de lo habitual"
+    assert listed_phrases(["iPhone-Sitzungen niedriger als sonst"], "de") == "iPhone-Sitzungen niedriger als sonst"
+    assert listed_phrases([""]) == listed_phrases([]) == ""
     assert listed_phrases(["电影比平时少", "时长比平时高"], "zh") == "电影比平时少，时长比平时高"
 
 

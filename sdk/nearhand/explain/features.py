@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nearhand.errors import ModelError, UsageError
 from nearhand.explain.texts import Message, listed_phrases, say
-from nearhand.features import Column, Program
+from nearhand.features import Program
 from nearhand.features import views as schema
 
 Direction: TypeAlias = Literal["lower", "higher", "usual", "different"]
@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal["amount", "count", "time", "category"]
 NAMED_FEATURES = 2
 """How many features a sentence names."""
 
+_CONTEXT = "context."
 _MESSAGES: Mapping[tuple[Kind, Direction], Message] = {
     ("count", "lower"): "fewer",
     ("count", "higher"): "more",
@@ -101,18 +102,17 @@ def attribute(
     return tuple(sorted(attributions, key=lambda one: -abs(one.contribution)))  # stable: ties stay in order
 
 
-def view_columns(columns: Sequence[Column]) -> dict[str, tuple[int, ...]]:
-    """View → the places of its columns, in a row that has these columns of a program side by side.
+def view_columns(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """View → the places of its columns: ``genres`` has those of ``genres.0``, ``genres.1`` and ``genres.mask``.
 
     Args:
-        columns: in the row's order; a column of width n takes n places. A mask belongs to its view.
+        names: of a row's columns, as a table that was replayed from a program has them. ``context.hour`` is a feature
+            of its own.
     """
     found: dict[str, tuple[int, ...]] = {}
-    start = 0
-    for column in columns:
-        view = column.name.partition(".")[0]  # a view's name has no dot
-        found[view] = (*found.get(view, ()), *range(start, start + column.width))
-        start += column.width
+    for place, name in enumerate(names):
+        view = name if name.startswith(_CONTEXT) else name.partition(".")[0]  # a view's name has no dot
+        found[view] = (*found.get(view, ()), place)
     return found
 
 
@@ -129,7 +129,7 @@ def feature_phrase(attribution: FeatureAttribution, locale: str = "en", labels: 
             underscores.
     """
     name = attribution.name
-    label = (labels or {}).get(name, name.replace("_", " "))
+    label = (labels or {}).get(name, name.removeprefix(_CONTEXT).replace("_", " "))
     direction: Message = "usual" if attribution.direction == "usual" else "different"
     return say(_MESSAGES.get((attribution.kind, attribution.direction), direction), locale, feature=label)
 

@@ -367,9 +367,13 @@ def because(acts: Sequence[tuple[str, str]], verbs: Mapping[str, str], locale: s
 
 
 def listed_phrases(phrases: Sequence[str], locale: str = "en") -> str:
-    """Phrases such as "fewer films than usual" as one sentence: a list that begins with a capital."""
+    """Phrases such as "fewer films than usual" as one sentence: a list that begins with a capital.
+
+    A first word with capitals of its own, such as "iPhone", stays as it is.
+    """
     text = LANGUAGES[language_of(locale)].phrases.join(phrases)
-    return text[:1].upper() + text[1:]
+    first = text.split(maxsplit=1)[:1]
+    return text[:1].upper() + text[1:] if first and first[0].islower() else text
 
 
 @lru_cache(maxsize=512)
