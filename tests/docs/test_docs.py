@@ -20,6 +20,7 @@ from model_zoo.films_als.train import train
 from nearhand.features import ItemTable, compile_program, read_program
 from nearhand_converters.cli import main as nearhand
 from nearhand_converters.data import write_dataset
+from tests.sdk.serving_factory import serving_bundle
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -45,6 +46,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = [built / "model.npz", "--data", built, "--recipe", built / "recipe.toml", "-o", out]
     done = CliRunner().invoke(nearhand, ["convert", *map(str, arguments)])
     assert done.exit_code == 0, done.output
+    (folder / "app").mkdir()
+    serving_bundle(folder / "app").rename(folder / "app" / "films.nearhand")
     return folder
 
 

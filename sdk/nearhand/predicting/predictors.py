@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.bundle.manifest import Manifest
-from nearhand.bundle.tables import TableModel
 from nearhand.errors import UsageError
 from nearhand.events import Scalar
-from nearhand.explain import FeatureAttribution, attribute, feature_sentence, kinds_of
+from nearhand.explain import FeatureAttribution, attribute, feature_sentence, kinds_of, view_columns
 from nearhand.features.store import FeatureStore
 from nearhand.ranking import FeatureRows, Predictor, TableRows
 
@@ -205,7 +204,7 @@ class Predictors:
             return predictor.scores(replace(table, numbers=numbers, categories=categories))
 
         typical = [np.nan if column.typical is None else float(column.typical) for column in model.numbers]
-        views = _views(model)
+        views = view_columns([column.name for column in model.numbers])
         kinds = kinds_of(self._needed().program.program)
         found = attribute(
             predict,
@@ -215,12 +214,3 @@ class Predictors:
             {view: kind for view, kind in kinds.items() if view in views},
         )
         return found, feature_sentence(found, self._locale)
-
-
-def _views(model: TableModel) -> dict[str, list[int]]:
-    """View → its number columns: those of one view are of one sort."""
-    found: dict[str, list[int]] = {}
-    for place, column in enumerate(model.numbers):
-        name = column.name if column.name.startswith("context.") else column.name.partition(".")[0]
-        found.setdefault(name, []).append(place)
-    return found
