@@ -362,9 +362,12 @@ class Personalizer:
         with self._meter.timed("decide"):
             manifest = self._bundle.manifest
             policy = next((policy for policy in manifest.decisions if policy.name == name), None)
-            predictor = None if policy is None else policy.predictor
-            value = 0.0 if predictor is None else self._predictors.predict(predictor, context or {}).value
-            return self._decider.decide(name, value, version=manifest.version, context=context or {})
+            if policy is None:
+                return self._decider.decide(name, 0.0, version=manifest.version)  # which says what there is
+            found = self._predictors.predict(policy.predictor, context or {})
+            return self._decider.decide(
+                name, found.value, version=found.version, explanation=found.explanation.text, context=context or {}
+            )
 
     def best_time(
         self,

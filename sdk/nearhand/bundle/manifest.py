@@ -6,7 +6,7 @@ Nothing else may be in the bundle.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from nearhand.bundle.document import FieldError
 from nearhand.bundle.schema import (
@@ -50,6 +50,7 @@ class Manifest:
         vocabularies: those of the columns of its rankers and predictors, if they have any.
         listing: how a list is made of the candidates; only for a bundle that recommends.
         decisions: what the app may ask to be decided.
+        labels: feature → language, such as ``de`` → what people call it, for explanations of predictions.
     """
 
     format: int
@@ -68,6 +69,7 @@ class Manifest:
     vocabularies: VocabulariesReference | None = None
     listing: ListPolicy | None = None
     decisions: tuple[DecisionPolicy, ...] = ()
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from nearhand.bundle.manifest import Manifest
 from nearhand.errors import UsageError
 from nearhand.events import Scalar
-from nearhand.explain import FeatureAttribution, attribute, feature_sentence, kinds_of, view_columns
+from nearhand.explain import FeatureAttribution, attribute, feature_sentence, kinds_of, language_of, view_columns
+from nearhand.explain.texts import FALLBACK
 from nearhand.features.store import FeatureStore
 from nearhand.ranking import FeatureRows, Predictor, TableRows
 
@@ -113,6 +114,12 @@ class Predictors:
         self._load = load
         self._passed_over = passed_over
         self._locale = locale
+        language = language_of(locale)
+        self._labels = {
+            feature: texts.get(language) or texts[FALLBACK]
+            for feature, texts in manifest.labels.items()
+            if language in texts or FALLBACK in texts
+        }
         self._lock = threading.RLock()  # held while a model runs, so that nobody unloads it
         self._open: dict[str, tuple[Predictor, FeatureRows]] = {}
 
@@ -213,4 +220,4 @@ class Predictors:
             views,
             {view: kind for view, kind in kinds.items() if view in views},
         )
-        return found, feature_sentence(found, self._locale)
+        return found, feature_sentence(found, self._locale, self._labels)
