@@ -48,7 +48,7 @@ FILTERS = st.fixed_dictionaries(
         "blocked_items": IDS,
         "blocked_categories": st.sets(st.sampled_from(["drama", "crime", "comedy", "Mann", "Varda", "western", ""])),
         "unavailable": IDS,
-        "user_age": st.none() | st.integers(0, 20),
+        "user_age": st.sampled_from([None, 12, 11, 16, 0]),
         "only": st.none() | IDS,
     }
 )
@@ -78,6 +78,15 @@ def test_what_is_kept_is_what_the_definition_says(fields: dict[str, Any], rated:
 def test_without_a_choice_everything_is_allowed() -> None:
     assert allowed(Filter()) == ALL.tolist()
     assert allowed(Filter(only=())) == []
+
+
+@pytest.mark.parametrize(
+    ("age", "rows"),
+    [(0, [0, 5]), (5, [0, 5]), (6, [0, 4, 5]), (12, [0, 2, 4, 5]), (17, [0, 1, 2, 4, 5]), (18, [0, 1, 2, 3, 4, 5])],
+)
+def test_an_item_is_allowed_from_its_age_on(age: int, rows: list[int]) -> None:
+    assert allowed(Filter(user_age=age)) == rows
+    assert allowed(Filter(user_age=age), Catalogue(make_items(ages=()))) == ALL.tolist()
 
 
 def test_filters_of_one_catalogue_do_not_touch_each_other() -> None:

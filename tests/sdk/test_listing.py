@@ -139,8 +139,11 @@ def test_a_list_is_what_its_policy_allows(request: dict[str, Any], seed: int) ->
         left = [row for row in rows if keep[row] and row not in listed]
         assert all(any(used[category] == cap for category in categories[row]) for row in left)
 
-    reached = [position for position, row in pinned.items() if position < len(listed) and listed[position] == row]
-    assert (found.propensities[reached] == 1).all()
+    for position, row in pinned.items():
+        if position < request["k"] and row in listed:
+            place = listed.index(row)
+            assert found.propensities[place] == 1
+            assert place == position or (place < position and set(listed[place:]) <= set(pinned.values()))
     assert ((found.propensities > 0) & (found.propensities <= 1)).all()
     if request["policy"].exploration is None:
         assert (found.propensities == 1).all()
@@ -169,8 +172,7 @@ def test_the_same_seed_gives_the_same_list_in_whatever_order_the_candidates_come
 
 @given(requests(explores=False))
 def test_each_place_has_the_greatest_value_that_the_formula_gives(request: dict[str, Any]) -> None:
-    """Against the definition, item by item. Nothing is pinned, so that the values below are all that matters."""
-    request = {**request, "pinned": {}}
+    """Against the definition, item by item. A pinned item's place is given, and so only its value is compared."""
     found = make_of(request)
     policy, keep, categories = request["policy"], request["keep"], request["categories"]
     values = naive_relevance(request)
@@ -178,18 +180,27 @@ def test_each_place_has_the_greatest_value_that_the_formula_gives(request: dict[
     spread, score_range = naive_spread(kept)
     diversity, cap = float(policy.diversity), policy.category_cap or len(keep)
     vectors = dict(zip(request["rows"], request["vectors"].astype(np.float64), strict=True))
+    listed = found.rows.tolist()
+    pins = {row for position, row in request["pinned"].items() if position < request["k"] and row in listed}
+    tolerance = 1e-5 * (1 + score_range / spread)
     above: list[int] = []
-    for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True):
-        used = Counter(category for other in above for category in categories[other])
-        left = {
-            other: (1 - diversity) * relevance
-            - diversity * score_range / spread * max((cosine(vectors[other], vectors[a]) for a in above), default=0)
-            for other, relevance in values.items()
-            if other not in above and all(used[category] < cap for category in categories[other])
-        }
-        tolerance = 1e-5 * (1 + score_range / spread)
-        assert score == pytest.approx(left[row], abs=tolerance)
-        assert left[row] >= max(left.values()) - tolerance
+
+    def value(row: int) -> float:
+        likeness = max((cosine(vectors[row], vectors[other]) for other in above if other in values), default=0)
+        return (1 - diversity) * values[row] - diversity * score_range / spread * likeness
+
+    for row, score in zip(listed, found.scores.tolist(), strict=True):
+        assert score == pytest.approx(value(row) if row in values else 0, abs=tolerance)
+        if row not in pins:
+            taken = {*above, *pins}
+            used = Counter(category for other in taken for category in categories[other])
+            left = [
+                other
+                for other in values
+                if other not in taken and all(used[category] < cap for category in categories[other])
+            ]
+            assert row in left
+            assert value(row) >= max(map(value, left)) - tolerance
         above.append(row)
 
 
@@ -275,6 +286,9 @@ def test_new_items_are_lifted_by_half_after_each_half_life() -> None:
     assert found.rows.tolist() == [0, 4, 1, 2, 3, 5]
     assert found.scores[:4].tolist() == [3.0, 3.0, 1.5, 0.75]
     assert found.scores[4:] == pytest.approx([0, 0], abs=1e-18)
+
+    slow = ListPolicy(freshness=Freshness(Decimal(3), Decimal(3650)))  # the epoch is but a few half-lives ago
+    assert make_list(slow, [1.0] * 6, items=items).scores.min() == 0
 
     uneven = make_items([()] * 1, added_at=(NOW - 10 * DAY_MS,))
     assert make_list(policy, [1.0], items=uneven).scores[0] == pytest.approx(3 * 2 ** (-1 / 3), rel=1e-12)
@@ -426,6 +440,14 @@ def test_over_many_seeds_items_come_as_often_as_their_propensity_says(make_rando
     for pair, count in counted.items():
         error = math.sqrt(seeds * chance[pair] * (1 - chance[pair]))
         assert abs(count - seeds * chance[pair]) <= 4 * error + 1
+
+
+def test_a_random_number_at_a_boundary_belongs_to_the_next_item() -> None:
+    """As random numbers are from 0 up to but not 1, so is each item's part of them."""
+    policy = ListPolicy(exploration=Exploration(Decimal(1)))
+    for number, row in ((0.0, 0), (math.nextafter(0.5, 0.0), 0), (0.5, 1), (math.nextafter(1.0, 0.0), 1)):
+        found = make_list(policy, [1.0, 1.0], k=1, random=Numbers(number))
+        assert (found.rows.tolist(), found.propensities.tolist()) == ([row], [0.5])
 
 
 def test_one_random_number_is_used_for_each_place_that_is_not_pinned() -> None:

@@ -408,8 +408,8 @@ def _draw(values: NDArray[np.float64], temperature: float, random: Uniform) -> t
     odds = _halved((float(values[0]) - values) * (_LOG2_E / max(temperature, _COLDEST)))
     sums = np.add.accumulate(odds)
     total = float(sums[-1])
-    # A number just below 1, times the total, can round to the total.
-    drawn = int(sums.searchsorted(min(random.random() * total, math.nextafter(total, 0.0)), side="right"))
+    # The greatest float64 below 1 is 1 − 2⁻⁵³; times the total that is still below the total when it is rounded.
+    drawn = int(sums.searchsorted(random.random() * total, side="right"))
     return drawn, float(odds[drawn]) / total
 
 
