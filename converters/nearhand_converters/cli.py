@@ -113,8 +113,8 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
 @click.option(
     "--serving",
     type=click.Path(path_type=Path),
-    help="TOML file with [listing], how a list is made of the candidates, and [[decisions]], when which action is "
-    "taken. What it says takes the place of what a BUNDLE says of the same.",
+    help="TOML file with [listing], how a list is made of the candidates, [[decisions]], when which action is taken, "
+    "and [labels], what people call a feature. What it says takes the place of what a BUNDLE says of the same.",
 )
 @click.option("--name", help="Of the bundle.  [default: that of the BUNDLE that recommends, else of the first]")
 @click.option("--version", help="Of the bundle.  [default: that of the same BUNDLE]")
@@ -137,7 +137,13 @@ def merge_command(
     with reporting_errors(as_json=as_json):
         parts = Serving() if serving is None else read_serving(serving)
         merge = merge_bundles(
-            bundles, out=out, listing=parts.listing, decisions=parts.decisions, name=name, version=version
+            bundles,
+            out=out,
+            listing=parts.listing,
+            decisions=parts.decisions,
+            labels=parts.labels,
+            name=name,
+            version=version,
         )
     manifest = merge.manifest
     size = merge.path.stat().st_size

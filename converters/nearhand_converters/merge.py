@@ -62,6 +62,7 @@ def merge_bundles(
     out: str | Path,
     listing: ListPolicy | None = None,
     decisions: Sequence[DecisionPolicy] = (),
+    labels: Mapping[str, Mapping[str, str]] = {},
     name: str | None = None,
     version: str | None = None,
 ) -> Merge:
@@ -74,6 +75,7 @@ def merge_bundles(
         out: the bundle's path if it ends in ``.nearhand``, else a folder for ``NAME-VERSION.nearhand``.
         listing: how a list is made of the candidates; None: as the bundle that recommends says.
         decisions: in addition to those of the bundles; one of the same name takes its place.
+        labels: feature → language → what people call it; in addition to those of the bundles, whose place they take.
         name, version: by default those of the bundle that recommends, else of the first.
 
     Raises:
@@ -91,7 +93,7 @@ def merge_bundles(
     version = lead.manifest.version if version is None else version
     _check_identity(name, version)
     check_out(Path(out), name, version)
-    manifest, files = _merged(parts, listing, decisions, name, version)
+    manifest, files = _merged(parts, listing, decisions, labels, name, version)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         trial = work / "merged.nearhand"
@@ -172,6 +174,7 @@ def _merged(
     parts: Sequence[_Part],
     listing: ListPolicy | None,
     decisions: Sequence[DecisionPolicy],
+    labels: Mapping[str, Mapping[str, str]],
     name: str,
     version: str,
 ) -> tuple[Manifest, dict[str, bytes]]:
@@ -207,8 +210,18 @@ def _merged(
         vocabularies=_add_vocabularies(vocabularies, files),
         listing=listing,
         decisions=decided,
+        labels=_labels([*(part.manifest.labels for part in parts), labels]),
     )
     return manifest, files
+
+
+def _labels(every: Sequence[Mapping[str, Mapping[str, str]]]) -> dict[str, dict[str, str]]:
+    """All of them; of two labels of a feature in one language the later."""
+    found: dict[str, dict[str, str]] = {}
+    for labels in every:
+        for feature, texts in labels.items():
+            found.setdefault(feature, {}).update(texts)
+    return found
 
 
 def _table_models(

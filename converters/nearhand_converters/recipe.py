@@ -156,10 +156,12 @@ class Serving:
     Attributes:
         listing: how a list is made of the candidates.
         decisions: what the app may ask to be decided.
+        labels: feature → language → what people call it, for explanations of predictions.
     """
 
     listing: ListPolicy | None = None
     decisions: tuple[DecisionPolicy, ...] = ()
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def read_table_recipe(path: Path, default: TableRecipe) -> TableRecipe:
 
 
 def read_serving(path: Path) -> Serving:
-    """``[listing]`` and ``[[decisions]]`` of a TOML file, which has nothing else.
+    """``[listing]``, ``[[decisions]]`` and ``[labels]`` of a TOML file, which has nothing else.
 
     Raises:
         DataError: the file is missing, is not TOML, or has an unknown key or a value that the schema of

@@ -449,6 +449,11 @@ def test_golden_vectors_that_differ(tmp_path: Path, churn: Path, monkeypatch: py
     assert error.place == "golden vectors of affine onnx/fp32"
 
 
+_LABELS = st.dictionaries(
+    st.sampled_from(["views_7d", "latest.0"]),
+    st.dictionaries(st.sampled_from(["en", "de"]), st.sampled_from(["a", "ä"])),
+)
+
 # --- serving.toml ----------------------------------------------------------------------------------------------------
 
 _NUMBER = st.decimals(0, 1, places=3) | st.sampled_from([Decimal(0), Decimal(1), Decimal("1E-7")])
@@ -499,12 +504,22 @@ def toml(value: Any) -> str:
 
 
 @settings(max_examples=30)
-@given(st.builds(Serving, st.none() | _LISTINGS, st.lists(_DECISIONS, max_size=2).map(tuple)))
+@given(st.builds(Serving, st.none() | _LISTINGS, st.lists(_DECISIONS, max_size=2).map(tuple), _LABELS))
 def test_every_policy_can_be_written_as_toml(tmp_path_factory: pytest.TempPathFactory, serving: Serving) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text("".join(f"{name} = {toml(each)}\n" for name, each in vars(serving).items() if each is not None),
                     encoding="utf-8")  # fmt: skip
     assert read_serving(path) == serving
+
+
+def test_labels_of_several_bundles_are_one(tmp_path: Path) -> None:
+    first = merge_bundles(
+        [part("churn")], out=tmp_path / "a.nearhand", labels={"views_7d": {"en": "films", "de": "Filme"}}
+    )
+    merged = merge_bundles(
+        [first.path, part("kind")], out=tmp_path / "b.nearhand", labels={"views_7d": {"en": "visits"}}
+    )
+    assert merged.manifest.labels == {"views_7d": {"en": "visits", "de": "Filme"}}
 
 
 WRONG: list[tuple[str, str, str, str]] = [

@@ -110,6 +110,14 @@ DECISIONS = (
 )
 
 
+LABELS = {
+    "views_7d": {"en": "films this week", "de": "Filme diese Woche"},
+    "views_30d": {"en": "films this month", "de": "Filme diesen Monat"},
+    "likes_30d": {"en": "likes this month", "de": "Likes diesen Monat"},
+    "idle_hours": {"en": "the last visit", "de": "dem letzten Besuch"},
+}
+
+
 def serving_bundle(
     folder: Path, *, listing: ListPolicy | None = LISTING, decisions: Sequence[DecisionPolicy] = DECISIONS
 ) -> Path:
@@ -154,7 +162,7 @@ class _Policies:
 def _merged(policies: _Policies) -> Path:
     paths = [part(name) for name in ("tiny", "order", "churn", "kind")]
     out = Path(tempfile.mkdtemp(dir=_parts())) / "serving.nearhand"
-    merge_bundles(paths, out=out, listing=policies.listing, decisions=policies.decisions, name="serving")
+    merge_bundles(paths, out=out, listing=policies.listing, decisions=policies.decisions, labels=LABELS, name="serving")
     return out
 
 
