@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,10 @@ from nearhand.monitoring import Latency, Meter
 from nearhand.predicting import Prediction, Predictors, Segment
 from nearhand.privacy import Consent, Kept, PreferenceStore, Privacy
 from nearhand.profile import ProfileStore
-from nearhand.ranking import Predicate, Predictor
-from nearhand.recommending import Recommendation, Recommender, Request
+from nearhand.ranking import FeatureRows, Predicate, Predictor, RowEncoder
+from nearhand.recommending import Recommendation, Recommender, Request, check_context
 from nearhand.retrieval import OpenedRetriever, open_retriever
-from nearhand.runtime import Runtime, installed_runtimes
+from nearhand.runtime import Runtime, guarded, installed_runtimes
 from nearhand.version import __version__
 
 
@@ -215,7 +215,7 @@ class Personalizer:
                 config=config,
                 clock=clock,
                 meter=meter,
-                runtimes=installed_runtimes() if runtimes is None else runtimes,
+                runtimes=guarded(installed_runtimes() if runtimes is None else runtimes),
                 selftests=data / "selftests",
                 is_encrypted=cipher is not None,
             )
@@ -246,6 +246,8 @@ class Personalizer:
             StorageError: they could not be written, and none is kept.
         """
         self._check_open()
+        if not isinstance(events, Iterable):
+            raise UsageError(f"is {events!r}", place="events", remedy="record several events")
         with self._meter.timed("record_many"):
             if self._preferences.current.consent == "off":
                 return [self._unrecorded(event) for event in events]
@@ -299,11 +301,11 @@ class Personalizer:
         """
         request = Request(
             k=k,
-            context=context or {},
+            context={} if context is None else context,
             deadline_ms=deadline_ms,
             cancelled=cancelled,
             candidates=candidates,
-            pinned=pinned or {},
+            pinned={} if pinned is None else pinned,
             unavailable=unavailable,
             only=only,
             user_age=user_age,
@@ -340,13 +342,13 @@ class Personalizer:
         """
         self._check_open()
         with self._meter.timed("predict"):
-            return self._predictors.predict(name, context or {})
+            return self._predictors.predict(name, _checked(context))
 
     def segment(self, name: str | None = None, *, context: Mapping[str, Scalar] | None = None) -> Segment:
         """The cluster that the profile belongs to now; see :meth:`predict` for the arguments and errors."""
         self._check_open()
         with self._meter.timed("segment"):
-            return self._predictors.segment(name, context or {})
+            return self._predictors.segment(name, _checked(context))
 
     def decide(self, name: str, *, context: Mapping[str, Scalar] | None = None) -> Decision:
         """What to do, by the bundle's rules for a prediction: an action such as ``offer-discount``, or none.
@@ -382,6 +384,7 @@ class Personalizer:
             UsageError: an argument is wrong. StorageError: the log cannot be read.
         """
         self._check_open()
+        _check_hours(within_hours, quiet, not_before_ms)
         with self._meter.timed("best_time"):
             now = self._clock.now_ms()
             rhythm = self._current_rhythm() if self._preferences.current.uses_history else Rhythm()
@@ -515,6 +518,8 @@ class Personalizer:
                 meter=self._meter,
             )
         ranker = None if policy is None else policy.ranker
+        if ranker is not None:
+            self._check_columns(ranker)
         return Recommender(
             retrieval=retrieval,
             name=manifest.name,
@@ -522,7 +527,7 @@ class Personalizer:
             items=items,
             space=space,
             retriever=lambda: self._opened_retriever().retriever,
-            ranker=None if ranker is None else lambda: self._predictors.model(ranker),
+            ranker=None if ranker is None else lambda: self._predictors.using(ranker),
             log=self._log,
             features=self._features,
             preferences=self._preferences,
@@ -541,15 +546,26 @@ class Personalizer:
             raise AssertionError
         return self._recommender
 
+    def _check_columns(self, name: str) -> None:
+        """
+        Raises:
+            UsageError: the feature program does not give what a ranker reads, or the bundle has none.
+        """
+        model = self._bundle.manifest.table_model(name)
+        encoder = RowEncoder(model.columns, self._bundle.vocabularies(), self._bundle.thresholds(model))
+        FeatureRows(self.features.program, model, encoder)
+
     def _opened_retriever(self) -> OpenedRetriever:
         with self._loading:
             if self._retriever is None:
+                self._check_open()  # again: nothing is loaded that nobody would close
                 self._retriever = open_retriever(
                     self._bundle, self._config, self._runtimes, self._selftests, self._meter
                 )
             return self._retriever
 
     def _load_predictor(self, name: str) -> Predictor:
+        self._check_open()
         return Predictor.of(self._bundle, name, config=self._config, runtimes=self._runtimes, selftests=self._selftests)
 
     def _passed_over(self, reason: str) -> None:
@@ -594,6 +610,8 @@ class Personalizer:
 
     def _unrecorded(self, event: Event) -> RecordedEvent:
         """What :meth:`record` returns for an event that is not kept; it is checked all the same."""
+        if not isinstance(event, Event):
+            raise UsageError(f"is {event!r}", place="event", remedy="record an Event")
         validate(event, self._bundle.manifest.event_types)
         self._not_recorded += 1
         now = self._clock.now_ms()
@@ -630,3 +648,22 @@ def _compiled_program(bundle: BundleFolder, items: Items | None) -> CompiledProg
 
 def _seed_bytes(seed: int | None) -> bytes | None:
     return None if seed is None else seed.to_bytes(16, "little", signed=True)
+
+
+def _checked(context: Mapping[str, Scalar] | None) -> Mapping[str, Scalar]:
+    if context is None:
+        return {}
+    check_context(context)
+    return context
+
+
+def _check_hours(within_hours: object, quiet: object, not_before_ms: object) -> None:
+    """Their types; how large they may be is checked where they are used."""
+    numbers: list[tuple[str, object]] = [("within_hours", within_hours)]
+    if not_before_ms is not None:
+        numbers.append(("not_before_ms", not_before_ms))
+    for name, value in numbers:
+        if type(value) is not int:
+            raise UsageError(f"is {value!r}", place=f"best_time({name})", remedy="give a whole number")
+    if not (quiet is None or (isinstance(quiet, Sequence) and all(type(hour) is int for hour in quiet))):
+        raise UsageError(f"is {quiet!r}", place="best_time(quiet)", remedy="give two hours, or None")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -93,6 +94,14 @@ class Segment:
     version: str
 
 
+@dataclass
+class _Loaded:
+    predictor: Predictor
+    rows: FeatureRows
+    users: int = 0
+    is_dropped: bool = False
+
+
 class Predictors:
     """The rankers, predictors and segmenters of one bundle. Safe for several threads."""
 
@@ -120,23 +129,32 @@ class Predictors:
             for feature, texts in manifest.labels.items()
             if language in texts or FALLBACK in texts
         }
-        self._lock = threading.RLock()  # held while a model runs, so that nobody unloads it
-        self._open: dict[str, tuple[Predictor, FeatureRows]] = {}
+        self._lock = threading.RLock()
+        self._open: dict[str, _Loaded] = {}
 
-    def model(self, name: str) -> Predictor:
-        """The loaded model of a name.
+    @contextmanager
+    def using(self, name: str) -> Iterator[tuple[Predictor, FeatureRows]]:
+        """The loaded model of a name, and what makes its rows. It stays loaded within the block.
 
         Raises:
             UsageError: the bundle has no such model, or its columns are not those of the feature program.
             RuntimeUnavailableError: no installed runtime computes it correctly here.
         """
-        return self._opened(name)[0]
+        with self._lock:
+            loaded = self._opened(name)
+            loaded.users += 1
+        try:
+            yield loaded.predictor, loaded.rows
+        finally:
+            with self._lock:
+                loaded.users -= 1
+                if not loaded.users and loaded.is_dropped:
+                    loaded.predictor.close()
 
     def predict(self, name: str | None, context: Mapping[str, Scalar]) -> Prediction:
         """See :meth:`nearhand.Personalizer.predict`."""
         chosen = self._name(name, "prediction")
-        with self._lock:
-            predictor, rows = self._opened(chosen)
+        with self.using(chosen) as (predictor, rows):
             table = rows.rows(self._needed().vector(context), None, context)
             outputs = predictor.predict_rows(table)
             value = float(predictor.scores(table)[0])
@@ -153,17 +171,18 @@ class Predictors:
     def segment(self, name: str | None, context: Mapping[str, Scalar]) -> Segment:
         """See :meth:`nearhand.Personalizer.segment`."""
         chosen = self._name(name, "segment")
-        with self._lock:
-            predictor, rows = self._opened(chosen)
+        with self.using(chosen) as (predictor, rows):
             outputs = predictor.predict_rows(rows.rows(self._needed().vector(context), None, context)).outputs
         distances = outputs["distance"][0].tolist() if "distance" in outputs else []
         return Segment(chosen, int(outputs["label"][0]), tuple(distances), self._manifest.version)
 
     def close(self) -> None:
-        """Free the models; they are loaded again when they are asked."""
+        """Free the models, one that is running when it has run; they are loaded again when they are asked."""
         with self._lock:
-            for predictor, _ in self._open.values():
-                predictor.close()
+            for loaded in self._open.values():
+                loaded.is_dropped = True
+                if not loaded.users:
+                    loaded.predictor.close()
             self._open.clear()
 
     def _name(self, name: str | None, kind: Kind) -> str:
@@ -178,20 +197,19 @@ class Predictors:
         remedy = f"name one of {names}" if names else f"convert a bundle with a model for a {kind}"
         raise UsageError(problem, place=f"bundle {self._manifest.name}", remedy=remedy)
 
-    def _opened(self, name: str) -> tuple[Predictor, FeatureRows]:
-        with self._lock:
-            if name not in self._open:
-                features = self._needed()
-                predictor = self._load(name)
-                try:
-                    rows = FeatureRows(features.program, predictor.model, predictor.encoder)
-                except UsageError:
-                    predictor.close()
-                    raise
-                for reason in predictor.passed_over:
-                    self._passed_over(f"{name}: {reason}")
-                self._open[name] = predictor, rows
-            return self._open[name]
+    def _opened(self, name: str) -> _Loaded:
+        if name not in self._open:
+            features = self._needed()
+            predictor = self._load(name)
+            try:
+                rows = FeatureRows(features.program, predictor.model, predictor.encoder)
+            except UsageError:
+                predictor.close()
+                raise
+            for reason in predictor.passed_over:
+                self._passed_over(f"{name}: {reason}")
+            self._open[name] = _Loaded(predictor, rows)
+        return self._open[name]
 
     def _needed(self) -> FeatureStore:
         if self._features is None:
@@ -200,8 +218,8 @@ class Predictors:
         return self._features
 
     def _explained(self, name: str, table: TableRows) -> tuple[tuple[FeatureAttribution, ...], str]:
-        with self._lock:
-            return self._attributed(self._opened(name)[0], table)
+        with self.using(name) as (predictor, _):
+            return self._attributed(predictor, table)
 
     def _attributed(self, predictor: Predictor, table: TableRows) -> tuple[tuple[FeatureAttribution, ...], str]:
         model = predictor.model

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from random import Random
@@ -17,7 +17,7 @@ from nearhand.bundle.manifest import Retrieval
 from nearhand.bundle.schema import Items
 from nearhand.bundle.serving import ListPolicy
 from nearhand.clock import Clock
-from nearhand.errors import ModelError, NearhandError, StorageError, UsageError
+from nearhand.errors import CancelledError, EncryptionError, ModelError, NearhandError, StorageError, UsageError
 from nearhand.events import EventLog, Scalar
 from nearhand.explain import Explanation, contributions, event_ids, explain, occlude, plain, promising
 from nearhand.features.store import FeatureStore
@@ -52,6 +52,7 @@ class _Pool:
         rows: int32 [n]; scores: float64 [n], higher is better; vectors: float32 [n, factors], factors 0 if unknown.
         source: of those that are not among ``passed``, the rows that the app passed.
         history, user: what the encoder read and gave; None: the candidates do not come from the history.
+        less: float32 [m, factors], the vectors of the items of which less is wanted; read with ``user`` only.
         is_ranked: whether the scores are a ranker's.
     """
 
@@ -61,6 +62,7 @@ class _Pool:
     source: Source
     history: tuple[HistoryItem, ...] = ()
     user: User | None = None
+    less: NDArray[np.float32] | None = None
     passed: frozenset[int] = frozenset()
     is_ranked: bool = False
 
@@ -77,7 +79,7 @@ class Recommender:
         items: Items,
         space: str,
         retriever: Callable[[], Retriever],
-        ranker: Callable[[], Predictor] | None,
+        ranker: Callable[[], AbstractContextManager[tuple[Predictor, FeatureRows]]] | None,
         log: EventLog,
         features: FeatureStore | None,
         preferences: PreferenceStore,
@@ -92,7 +94,8 @@ class Recommender:
         Args:
             name: the bundle's.
             space: what item vectors mean; see :class:`nearhand.learning.Exposure`.
-            retriever, ranker: give the loaded models; the latter None: the policy has no ranker.
+            retriever: gives the loaded models.
+            ranker: keeps the ranker loaded, and gives what makes its rows too; None: the policy has no ranker.
             seed: of what is drawn; None: another one each time.
         """
         self._retrieval = retrieval
@@ -121,7 +124,6 @@ class Recommender:
         # By score alone, when there is no time for more; the caps always hold.
         self._capped = Listing(items, ListPolicy(category=policy.category, category_cap=policy.category_cap))
         self._popularity = Popularity(items.popularity)
-        self._ranker_rows: FeatureRows | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -135,7 +137,7 @@ class Recommender:
         """Take in what the log holds beyond what is known, whoever recorded it.
 
         Raises:
-            StorageError: the log, or what was learned, cannot be read.
+            StorageError, EncryptionError: the log cannot be read.
         """
         with self._lock:
             reading = self._log.read("", self._folded, self._rewrites)
@@ -143,8 +145,12 @@ class Recommender:
                 self._fold = HistoryFold(self._retrieval.policy, self.rows)
             self._fold.fold(reading.events)
             self._folded, self._rewrites = reading.through, reading.rewrites
-            if self._learner is not None and (reading.anew or reading.events):
-                self._learner.follow(self._log)
+            learner = self._learner
+            if learner is not None and (reading.anew or learner.through < reading.through):
+                try:
+                    learner.follow(self._log)
+                except (StorageError, EncryptionError) as error:  # it follows when the store can be used again
+                    self._meter.degraded("nothing was learned from the latest events", error)
             return self._fold
 
     def recommend(self, request: Request) -> list[Recommendation]:
@@ -158,20 +164,27 @@ class Recommender:
         with self._turn(deadline) as is_ours:
             fold = self._history() if is_ours and preferences.uses_history else None
             history = () if fold is None else fold.history().items
+            pinned = {
+                place: self.row(item_id, "pinned") for place, item_id in request.pinned.items() if place < request.k
+            }
             applied = self._filter(request, preferences, fold, history)
+            passed = self._passed(request.candidates)
             pool = None
             if any(item.confidence > 0 for item in history):
-                pool = self._try("retrieve", lambda: self._retrieve(request, history, applied), deadline)
+                less = preferences.less_like
+                pool = self._try(
+                    "retrieve", lambda: self._retrieve(request.k, history, applied, passed, less), deadline
+                )
             if pool is None:
-                pool = self._popular(request.k, applied)
-            kept = applied.keep(pool.rows)
-            for failure in kept.failures:
-                self._meter.degraded("the app's predicate failed, and the item was left out", failure)
+                pool = self._popular(request.k, applied, passed)
+            keep = self._kept(applied, pool.rows)
+            if pinned:  # they may have been seen
+                keep |= self._kept(self._filter(request, preferences, None, ()), np.array([*pinned.values()], np.int32))
             if self._ranker is not None and fold is not None and len(pool.rows):
                 pool = self._try("rank", partial(self._rank, pool, request.context), deadline) or pool
-            listed = self._list(request, preferences, pool, kept.mask, deadline)
+            listed = self._list(request.k, preferences, pool, keep, pinned, deadline)
             deadline.check_cancelled()
-            return self._recommendations(request, pool, listed)
+            return self._recommendations(request, pool, listed, frozenset(pinned.values()))
 
     def similar(self, item_id: str, k: int) -> list[Recommendation]:
         """See :meth:`nearhand.Personalizer.similar`."""
@@ -199,7 +212,7 @@ class Recommender:
         Raises:
             UsageError: the catalogue does not have it.
         """
-        if item_id not in self.rows:
+        if not isinstance(item_id, str) or item_id not in self.rows:
             problem = f"item {item_id!r} is not in the catalogue of {self._name}"
             raise UsageError(problem, place=place, remedy="use an item id of this bundle")
         return self.rows[item_id]
@@ -231,7 +244,7 @@ class Recommender:
         """The history; None if the log cannot be read, which is counted."""
         try:
             return self.catch_up()
-        except StorageError as error:
+        except (StorageError, EncryptionError) as error:
             self._meter.degraded("recommend made a list without the history", error)
             return None
 
@@ -239,7 +252,9 @@ class Recommender:
         """What a stage gives; None if it failed or there was no time for it: both are counted."""
         try:
             return self._stages.run(stage, work, deadline)
-        except (ModelError, StorageError) as error:
+        except (UsageError, CancelledError):
+            raise
+        except NearhandError as error:
             self._meter.degraded(_WITHOUT[stage], error)
             return None
 
@@ -261,15 +276,32 @@ class Recommender:
             predicate=request.predicate,
         ).over(self._catalogue)
 
-    def _retrieve(self, request: Request, history: tuple[HistoryItem, ...], applied: AppliedFilter) -> _Pool:
-        """Candidates of several sources, each with the inner product of its vector and the user's."""
+    def _kept(self, applied: AppliedFilter, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool [items]: what of these rows may be listed. An item on which the app's predicate fails is not."""
+        kept = applied.keep(rows)
+        for failure in kept.failures:
+            self._meter.degraded("the app's predicate failed, and the item was left out", failure)
+        return kept.mask
+
+    def _retrieve(
+        self,
+        k: int,
+        history: tuple[HistoryItem, ...],
+        applied: AppliedFilter,
+        passed: Sequence[int],
+        less_like: Sequence[str],
+    ) -> _Pool:
+        """Candidates of several sources, each with the inner product of its vector and the user's.
+
+        Raises:
+            ModelError: a model fails, or gives a number that is not finite.
+        """
         retriever = self._retriever()
         window = retriever.window
         confidences = [item.confidence for item in history]
         user = retriever.encode(*padded([item.row for item in history], confidences, window))
         exclude = applied.excluded_rows()
-        found = retriever.retrieve(user.vector, exclude=exclude, k=request.k)
-        passed = self._passed(request.candidates)
+        found = retriever.retrieve(user.vector, exclude=exclude, k=k)
         extra = set(passed)
         if self._ranker is not None:
             # Without a ranker they could not come up: the encoder's candidates have the greatest inner products.
@@ -283,7 +315,12 @@ class Recommender:
             added = self._vectors(retriever, more)
             rows, vectors = np.concatenate([rows, more]), np.concatenate([vectors, added])
             scores = np.concatenate([scores, added @ user.vector[0]])
-        return _Pool(rows, scores.astype(np.float64), vectors, "local", history, user, frozenset(passed))
+        disliked = self._catalogue.rows(less_like)
+        less = self._vectors(retriever, np.array(disliked, np.int32)) if disliked else None
+        if not all(np.isfinite(numbers).all() for numbers in (scores, vectors, less) if numbers is not None):
+            remedy = "use another variant or rebuild the bundle"
+            raise ModelError("gives a number that is not finite", place="encoder or index", remedy=remedy)
+        return _Pool(rows, scores.astype(np.float64), vectors, "local", history, user, less, frozenset(passed))
 
     def _passed(self, item_ids: Sequence[str]) -> list[int]:
         rows = self._catalogue.rows(item_ids)
@@ -300,40 +337,41 @@ class Recommender:
             parts.append(read.history_vectors[: len(chunk)])
         return np.concatenate(parts)
 
-    def _popular(self, k: int, applied: AppliedFilter) -> _Pool:
+    def _popular(self, k: int, applied: AppliedFilter, passed: Sequence[int]) -> _Pool:
         exclude = applied.excluded_rows()
         rows, scores = self._popularity.top(exclude=exclude, k=max(k, self._retrieval.policy.candidates))
+        more = sorted(row for row in set(passed).difference(rows.tolist()) if applied.mask[row])
+        counts = self._items.popularity
+        shares = np.array([counts[row] for row in more], np.float64) / max(sum(counts), 1)
+        rows, scores = np.concatenate([rows, np.array(more, np.int32)]), np.concatenate([scores, shares])
         vectors = np.empty((len(rows), 0), np.float32)
-        return _Pool(rows, scores.astype(np.float64), vectors, "fallback")
+        return _Pool(rows, scores.astype(np.float64), vectors, "fallback", passed=frozenset(passed))
 
     def _rank(self, pool: _Pool, context: Mapping[str, Scalar]) -> _Pool:
-        features = self._features
-        assert features is not None  # a ranker reads features
-        ranker, rows = self._ranking(features)
-        vector, candidates = features.candidates(self._ids(pool.rows), context)
-        scores = ranker.scores(rows.rows(vector, candidates, context))
-        return replace(pool, scores=scores, is_ranked=True)
-
-    def _ranking(self, features: FeatureStore) -> tuple[Predictor, FeatureRows]:
         assert self._ranker is not None
-        ranker = self._ranker()
-        if self._ranker_rows is None:
-            self._ranker_rows = FeatureRows(features.program, ranker.model, ranker.encoder)
-        return ranker, self._ranker_rows
+        assert self._features is not None  # a ranker reads features
+        with self._ranker() as (ranker, rows):
+            vector, candidates = self._features.candidates(self._ids(pool.rows), context)
+            scores = ranker.scores(rows.rows(vector, candidates, context))
+        return replace(pool, scores=scores, is_ranked=True)
 
     def _ids(self, rows: NDArray[np.int32]) -> list[str]:
         item_ids = self._items.item_ids
         return [item_ids[row] for row in rows.tolist()]
 
     def _list(
-        self, request: Request, preferences: Preferences, pool: _Pool, keep: NDArray[np.bool_], deadline: Deadline
+        self,
+        k: int,
+        preferences: Preferences,
+        pool: _Pool,
+        keep: NDArray[np.bool_],
+        pinned: Mapping[int, int],
+        deadline: Deadline,
     ) -> Listed:
-        pinned = {place: self.row(item_id, "pinned") for place, item_id in request.pinned.items()}
+        now_ms = self._clock.now_ms()
         if (left := deadline.left_s()) is not None and left <= 0:
             self._meter.skipped("the deadline left out the stage 'policy'")
-            return self._capped.make(
-                pool.rows, pool.scores, pool.vectors, k=request.k, now_ms=self._clock.now_ms(), keep=keep
-            )
+            return self._capped.make(pool.rows, pool.scores, pool.vectors, k=k, now_ms=now_ms, keep=keep, pinned=pinned)
         learned = None
         if self._learner is not None and self._policy is not None and self._policy.learning and pool.vectors.size:
             bonus = self._learner.bonus(self._learner.features(pool.vectors))
@@ -343,23 +381,14 @@ class Recommender:
             pool.rows,
             pool.scores,
             pool.vectors,
-            k=request.k,
-            now_ms=self._clock.now_ms(),
-            keep=keep | self._pinned_allowed(pinned, preferences),
+            k=k,
+            now_ms=now_ms,
+            keep=keep,
             learned=learned,
             adjustment=self._lowered(pool, less),
             pinned=pinned,
             random=self._random(),
         )
-
-    def _pinned_allowed(self, pinned: Mapping[int, int], preferences: Preferences) -> NDArray[np.bool_]:
-        """A pinned item may have been seen; what the user has blocked stays away."""
-        mask = np.zeros(len(self._catalogue), np.bool_)
-        if pinned:
-            allowed = self._filter(Request(), preferences, None, ()).mask
-            rows = list(pinned.values())
-            mask[rows] = allowed[rows]
-        return mask
 
     def _lowered(self, pool: _Pool, less_like: Sequence[str]) -> NDArray[np.float64] | None:
         """How much each candidate is lowered for being like items that less is wanted of, in spreads; below 0.
@@ -374,8 +403,8 @@ class Recommender:
         shared = genres[pool.rows] @ genres[disliked].T
         union = genres[pool.rows].sum(1)[:, None] + genres[disliked].sum(1) - shared
         alike = shared / np.maximum(union, 1.0)
-        if pool.vectors.shape[1]:
-            theirs = _normalized(self._vectors(self._retriever(), np.array(disliked, np.int32)))
+        if pool.less is not None:
+            theirs = _normalized(pool.less)
             alike = (alike + np.maximum(_normalized(pool.vectors) @ theirs.T, 0.0)) / 2
         lowered: NDArray[np.float64] = -_LESS * alike.max(axis=1).astype(np.float64)
         return lowered
@@ -395,16 +424,16 @@ class Recommender:
         self._lists += 1
         return Random() if self._seed is None else Random(self._seed * 1_000_003 + self._lists)
 
-    def _recommendations(self, request: Request, pool: _Pool, listed: Listed) -> list[Recommendation]:
+    def _recommendations(
+        self, request: Request, pool: _Pool, listed: Listed, pinned: Collection[int]
+    ) -> list[Recommendation]:
         list_id = random_id()
         why = self._explanations(request, pool, listed)
-        pinned = frozenset(request.pinned.values())
         found = []
         for place, (row, at, propensity) in enumerate(
             zip(listed.rows.tolist(), listed.candidates.tolist(), listed.propensities.tolist(), strict=True)
         ):
-            item_id = self._items.item_ids[row]
-            explanation = plain("pinned", self._locale) if item_id in pinned else why[place]
+            explanation = plain("pinned", self._locale) if row in pinned else why[place]
             score = float(pool.scores[at]) if at >= 0 else 0.0
             source: Source = "cloud" if row in pool.passed else pool.source
             found.append(self._recommendation(row, score, explanation, source, list_id, place, propensity))
@@ -427,7 +456,12 @@ class Recommender:
         )
 
     def _expose(self, request: Request, pool: _Pool, listed: Listed, found: Sequence[Recommendation]) -> None:
-        """Note what was given, so that what comes of it can be told. A list is given even if it cannot be noted."""
+        """Note what was given, so that what comes of it can be told. A list is given even if it cannot be noted.
+
+        With the consent ``off`` nothing is noted.
+        """
+        if self._preferences.current.consent == "off":
+            return
         features = np.empty((len(found), 0), np.float32)
         if self._learner is not None and pool.vectors.shape[1] and (listed.candidates >= 0).all():
             features = self._learner.features(pool.vectors[listed.candidates])
@@ -445,7 +479,7 @@ class Recommender:
                     space=self._space,
                 )
             )
-        except StorageError as error:
+        except (StorageError, EncryptionError) as error:
             self._meter.degraded("a list was not noted, and nothing can be learned from it", error)
 
     def _explanations(self, request: Request, pool: _Pool, listed: Listed) -> Sequence[Explanation]:
@@ -493,21 +527,22 @@ class Recommender:
         context: Mapping[str, Scalar],
     ) -> tuple[tuple[HistoryItem, ...], NDArray[np.float64]]:
         """What the ranker's scores lose without each of the most promising history items: float64 [items, history]."""
-        features = self._features
+        features, ranking = self._features, self._ranker
         assert features is not None
-        ranker, rows = self._ranking(features)
+        assert ranking is not None
         chosen = promising(history, prior=prior)
 
         def score_all(variants: Sequence[frozenset[str]]) -> NDArray[np.float64]:
-            tables = [
-                rows.rows(vector, candidates, context)
-                for vector, candidates in zip(*features.without(variants, item_ids, context), strict=True)
-            ]
-            stacked = type(tables[0])(
-                np.concatenate([table.numbers for table in tables]),
-                np.concatenate([table.categories for table in tables]),
-            )
-            return ranker.scores(stacked).reshape(len(variants), len(item_ids))
+            with ranking() as (ranker, rows):
+                tables = [
+                    rows.rows(vector, candidates, context)
+                    for vector, candidates in zip(*features.without(variants, item_ids, context), strict=True)
+                ]
+                stacked = type(tables[0])(
+                    np.concatenate([table.numbers for table in tables]),
+                    np.concatenate([table.categories for table in tables]),
+                )
+                return ranker.scores(stacked).reshape(len(variants), len(item_ids))
 
         return chosen, occlude(score_all, [event_ids(item) for item in chosen])
 

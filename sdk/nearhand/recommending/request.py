@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +19,20 @@ class Request:
     Attributes:
         k: how many items.
         context: the situation, for features of the request: names with a text, a number, true, false or None.
-        deadline_ms: how long it may take; stages that do not fit are left out, and counted in ``status()``.
+        deadline_ms: how long it may take, above 0 and up to a day; stages that do not fit are left out, and counted in
+            ``status()``.
         cancelled: set it, from another thread, to end the call early with CancelledError.
         candidates: item ids that somebody else retrieved, such as a service in the cloud; they are ranked among the
             device's own. Ids that the catalogue does not have are passed over, and counted.
-        pinned: position, from 0 → the item id that stands there.
+        pinned: position, from 0 → the item id that stands there, even if the user has seen it. All else that keeps an
+            item from the list holds for it too. A position from ``k`` on is passed over.
         unavailable: item ids that cannot be had now.
         only: the item ids that are allowed; None: all.
         user_age: in years; see :class:`nearhand.ranking.Filter`.
         predicate: the app's own rule: item id → whether it may be recommended.
+
+    Raises:
+        UsageError: one of them is of the wrong type or out of its range; names it.
     """
 
     k: int = 10
@@ -42,11 +48,25 @@ class Request:
 
     def __post_init__(self) -> None:
         check_k(self.k)
-        if isinstance(self.candidates, str):
-            raise UsageError(f"is the text {self.candidates!r}", place="candidates", remedy="give a list of item ids")
+        check_context(self.context)
+        if not (self.cancelled is None or isinstance(self.cancelled, threading.Event)):
+            raise _wrong("cancelled", self.cancelled, "give a threading.Event, or None")
+        _check_ids("candidates", self.candidates)
+        _check_ids("unavailable", self.unavailable)
+        if self.only is not None:
+            _check_ids("only", self.only)
+        if not isinstance(self.pinned, Mapping):
+            raise _wrong("pinned", self.pinned, "give a mapping of positions to item ids")
         for position in self.pinned:
             if type(position) is not int or position < 0:
                 raise UsageError(f"has the position {position!r}", place="pinned", remedy="use whole numbers from 0")
+        _check_ids("pinned", self.pinned.values())
+        if len(set(self.pinned.values())) < len(self.pinned):
+            raise UsageError("has an item twice", place="pinned", remedy="pin each item to one position")
+        if not (self.user_age is None or (type(self.user_age) is int and self.user_age >= 0)):
+            raise _wrong("user_age", self.user_age, "give whole years, from 0, or None")
+        if not (self.predicate is None or callable(self.predicate)):
+            raise _wrong("predicate", self.predicate, "give a function of an item id, or None")
 
 
 def check_k(k: int) -> None:
@@ -56,3 +76,33 @@ def check_k(k: int) -> None:
     """
     if type(k) is not int or k < 1:
         raise UsageError(f"k is {k!r}", place="k", remedy="ask for at least 1 item")
+
+
+def check_context(context: Mapping[str, Scalar]) -> None:
+    """
+    Raises:
+        UsageError: it is not a mapping of texts to texts, finite numbers, true, false and None; names the value.
+    """
+    remedy = "give names with a text, a finite number, true, false or None"
+    if not isinstance(context, Mapping):
+        raise _wrong("context", context, remedy)
+    for name, value in context.items():
+        if not isinstance(name, str):
+            raise UsageError(f"has the name {name!r}", place="context", remedy=remedy)
+        if not (value is None or isinstance(value, str | int | float)) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            raise _wrong(f"context[{name!r}]", value, remedy)
+
+
+def _check_ids(place: str, ids: Collection[str]) -> None:
+    remedy = "give item ids, each a text"
+    if isinstance(ids, str) or not isinstance(ids, Collection):
+        raise _wrong(place, ids, remedy)
+    for one in ids:
+        if not isinstance(one, str):
+            raise UsageError(f"has the item id {one!r}", place=place, remedy=remedy)
+
+
+def _wrong(place: str, value: object, remedy: str) -> UsageError:
+    return UsageError(f"is {value!r}, a {type(value).__name__}", place=place, remedy=remedy)

@@ -13,6 +13,9 @@ from nearhand.monitoring import Meter
 
 T = TypeVar("T")
 
+_LONGEST_MS = 86_400_000
+"""A day: well below what the system's calls can wait for."""
+
 
 class Deadline:
     """Until when a call has to answer, and whether its caller still wants the answer."""
@@ -20,11 +23,11 @@ class Deadline:
     def __init__(self, clock: Clock, deadline_ms: float | None, cancelled: threading.Event | None) -> None:
         """
         Raises:
-            UsageError: the deadline is not a positive number.
+            UsageError: the deadline is not a number above 0 and up to a day.
         """
-        if deadline_ms is not None and not (type(deadline_ms) in (int, float) and deadline_ms > 0):
-            problem = f"{deadline_ms!r} is no deadline"
-            raise UsageError(problem, place="deadline_ms", remedy="give a positive number of milliseconds, or None")
+        if deadline_ms is not None and not (type(deadline_ms) in (int, float) and 0 < deadline_ms <= _LONGEST_MS):
+            remedy = f"give a number of milliseconds above 0 and up to {_LONGEST_MS:,}, or None"
+            raise UsageError(f"{deadline_ms!r} is no deadline", place="deadline_ms", remedy=remedy)
         self._clock = clock
         self._cancelled = cancelled
         self._end_ns = None if deadline_ms is None else clock.monotonic_ns() + round(deadline_ms * 1e6)
@@ -50,6 +53,8 @@ class Stages:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
+        self._lock = threading.Lock()
+        self._closed = False
         self._pool: ThreadPoolExecutor | None = None
         self._behind: Future[Any] | None = None
 
@@ -57,16 +62,14 @@ class Stages:
         """What ``work`` gives; None: there was no time for it, which is counted under the stage's name.
 
         Raises:
-            CancelledError: the caller has cancelled.
+            CancelledError: the caller has cancelled. UsageError: this is closed.
         """
         deadline.check_cancelled()
         left = deadline.left_s()
         if left is None:
             return work()
         if left > 0 and (self._behind is None or self._behind.done()):
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(1, thread_name_prefix="nearhand")
-            future = self._pool.submit(work)
+            future = self._begin(work)
             if wait([future], left).done:
                 return future.result()
             self._behind = future
@@ -75,6 +78,15 @@ class Stages:
 
     def close(self) -> None:
         """Let the worker end when it has done what it does."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        with self._lock:
+            self._closed = True
+            if self._pool is not None:
+                self._pool.shutdown(wait=False)  # what was begun is finished: somebody may be waiting for it
+
+    def _begin(self, work: Callable[[], T]) -> Future[T]:
+        with self._lock:
+            if self._closed:
+                raise UsageError("the Personalizer is closed", remedy="open it again")
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(1, thread_name_prefix="nearhand")
+            return self._pool.submit(work)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from nearhand.bundle.schema import RuntimeName
+from nearhand.runtime.guard import guarded
 from nearhand.runtime.onnx import OnnxRuntime, OrtRuntime
 from nearhand.runtime.protocol import Runtime, Session, Tensors
 from nearhand.runtime.tflite import DISTRIBUTIONS, TFLiteRuntime
 
-__all__ = ["Runtime", "Session", "Tensors", "installed_runtimes"]
+__all__ = ["Runtime", "Session", "Tensors", "guarded", "installed_runtimes"]
 
 
 def installed_runtimes() -> Mapping[RuntimeName, Callable[[], Runtime]]:
