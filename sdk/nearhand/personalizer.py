@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -120,7 +120,14 @@ class Personalizer:
         self._rhythm = Rhythm()
         self._rhythm_through, self._rhythm_rewrites = 0, -1
         self._preferences = PreferenceStore(store)
-        self._predictors = Predictors(manifest, features, self._load_predictor, self._passed_over, config.locale)
+        self._predictors = Predictors(
+            manifest,
+            features,
+            lambda: self._preferences.current.uses_history,
+            self._load_predictor,
+            self._passed_over,
+            config.locale,
+        )
         self._decider = Decider(store, manifest.decisions, clock, _seed_bytes(config.seed))
         self._learner: Learner | None = None
         self._recommender = None if items is None else self._make_recommender(items)
@@ -137,6 +144,8 @@ class Personalizer:
                 items=items,
                 values=(learner.VALUE, *self._decider.values),
                 journals=(exposures.JOURNAL, decider.JOURNAL),
+                alone=nullcontext if self._recommender is None else self._recommender.between_lists,
+                settle=self._settle,
                 changed=self._forget_memory,
             ),
             self._preferences,
@@ -331,6 +340,8 @@ class Personalizer:
     def predict(self, name: str | None = None, *, context: Mapping[str, Scalar] | None = None) -> Prediction:
         """What a predictor of the bundle says of the profile now, such as the probability that its user leaves.
 
+        If the user does not let the history be looked at (``privacy``), it is what it says of a new profile.
+
         Args:
             name: the predictor's; None if the bundle has only one.
             context: the situation, for features of the request.
@@ -356,6 +367,8 @@ class Personalizer:
         Frequency caps, the cooldown and the holdout are kept to. The decision is noted before this returns, and counts
         as carried out. Name its ``decision_id`` as ``recommendation_id`` in the events that come of it.
 
+        While the user's consent is ``off`` nothing is noted, and the decision is to do nothing.
+
         Raises:
             UsageError: the bundle has no such decision. ModelError, RuntimeUnavailableError: there is no prediction.
             StorageError: the decision could not be noted, and is not made.
@@ -366,6 +379,8 @@ class Personalizer:
             policy = next((policy for policy in manifest.decisions if policy.name == name), None)
             if policy is None:
                 return self._decider.decide(name, 0.0, version=manifest.version)  # which says what there is
+            if self._preferences.current.consent == "off":
+                return self._decider.withheld(name)
             found = self._predictors.predict(policy.predictor, context or {})
             return self._decider.decide(
                 name, found.value, version=found.version, explanation=found.explanation.text, context=context or {}
@@ -597,7 +612,15 @@ class Personalizer:
         if self._recommender is not None:
             self._recommender.forget()
         if self._learner is not None:
-            self._learner.reload(self._log)
+            try:
+                self._learner.reload(self._log)
+            except StorageError as error:
+                self._meter.degraded("what was learned was not taken over, and is learned again from the log", error)
+
+    def _settle(self) -> None:
+        if self._learner is not None:
+            self._learner.follow(self._log)
+            self._learner.save()
 
     def _current_rhythm(self) -> Rhythm:
         with self._loading:

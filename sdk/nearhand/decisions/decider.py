@@ -19,6 +19,9 @@ one takes it to have happened now, from then on: it holds for its whole window a
 the clock had been ahead. So the age of an action is now minus the earliest time at which a decision of its policy was
 made since.
 
+*Consent.* While the user's is ``off``, no model is asked and no rule applied: the action is ``otherwise``, with the
+reason ``consent`` and the prediction 0, and nothing is noted.
+
 *What came of it.* The app records events with ``recommendation_id=decision.decision_id``; they are the outcomes, and
 the line of that name has the propensity to weigh them with. In a holdout ``held_back`` is the action that would have
 been taken, so that like can be compared with like (before caps: a profile in the holdout uses none of them up).
@@ -55,7 +58,7 @@ _SLOTS = 10_000
 _DRAWS = 2**53  # as many as a JSON number can tell apart
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-Reason: TypeAlias = Literal["rule", "below_all_rules", "explored", "holdout", "cooldown", "frequency_cap"]
+Reason: TypeAlias = Literal["rule", "below_all_rules", "explored", "holdout", "cooldown", "frequency_cap", "consent"]
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,17 @@ class Decider:
             content = _line({**vars(given), **vars(decision)})
             self._store.append(JOURNAL, decision.decision_id, at, content, keep=KEPT_LINES)
         return decision
+
+    def withheld(self, name: str) -> Decision:
+        """What is decided while the user allows nothing to be noted: ``otherwise``. It is in no journal.
+
+        Args:
+            name: of one of the policies.
+        """
+        policy, _ = self._policies[name]
+        text = f"The user does not consent, so {policy.otherwise}."
+        now = self._clock.now_ms()
+        return Decision(random_id(), name, policy.otherwise, 1.0, "consent", text, 0.0, False, now, None)
 
     def history(self, name: str) -> list[Decision]:
         """The decisions of a policy that the journal still has, the earliest first, whichever bundle had the policy.

@@ -140,6 +140,16 @@ class FeatureStore:
             self._served = entry.vector
             return entry.vector
 
+    def of_nobody(self, context: Mapping[str, Scalar] | None = None) -> FeatureVector:
+        """What :meth:`vector` would be now for a profile of which nothing is known.
+
+        Raises:
+            UsageError: a value of the context is not a text, a number, true, false or None.
+        """
+        self._key(context)
+        as_of = self._clock.now_ms() + 1
+        return FeatureFold(self.program).read(as_of, self._clock.utc_offset_minutes(as_of), context)
+
     def candidates(
         self, item_ids: Sequence[str], context: Mapping[str, Scalar] | None = None
     ) -> tuple[FeatureVector, CandidateFeatures]:

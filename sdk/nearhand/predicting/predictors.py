@@ -16,6 +16,7 @@ from nearhand.errors import UsageError
 from nearhand.events import Scalar
 from nearhand.explain import FeatureAttribution, attribute, feature_sentence, kinds_of, language_of, view_columns
 from nearhand.explain.texts import FALLBACK
+from nearhand.features import FeatureVector
 from nearhand.features.store import FeatureStore
 from nearhand.ranking import FeatureRows, Predictor, TableRows
 
@@ -109,17 +110,20 @@ class Predictors:
         self,
         manifest: Manifest,
         features: FeatureStore | None,
+        uses_history: Callable[[], bool],
         load: Callable[[str], Predictor],
         passed_over: Callable[[str], None],
         locale: str,
     ) -> None:
         """
         Args:
+            uses_history: whether the user lets the history be looked at; else a prediction is that of a new profile.
             load: opens the model of a name.
             passed_over: is told which variant could not be used, and why.
         """
         self._manifest = manifest
         self._features = features
+        self._uses_history = uses_history
         self._load = load
         self._passed_over = passed_over
         self._locale = locale
@@ -155,7 +159,7 @@ class Predictors:
         """See :meth:`nearhand.Personalizer.predict`."""
         chosen = self._name(name, "prediction")
         with self.using(chosen) as (predictor, rows):
-            table = rows.rows(self._needed().vector(context), None, context)
+            table = rows.rows(self._vector(context), None, context)
             outputs = predictor.predict_rows(table)
             value = float(predictor.scores(table)[0])
         chances = outputs.outputs.get("probability")
@@ -172,7 +176,7 @@ class Predictors:
         """See :meth:`nearhand.Personalizer.segment`."""
         chosen = self._name(name, "segment")
         with self.using(chosen) as (predictor, rows):
-            outputs = predictor.predict_rows(rows.rows(self._needed().vector(context), None, context)).outputs
+            outputs = predictor.predict_rows(rows.rows(self._vector(context), None, context)).outputs
         distances = outputs["distance"][0].tolist() if "distance" in outputs else []
         return Segment(chosen, int(outputs["label"][0]), tuple(distances), self._manifest.version)
 
@@ -210,6 +214,10 @@ class Predictors:
                 self._passed_over(f"{name}: {reason}")
             self._open[name] = _Loaded(predictor, rows)
         return self._open[name]
+
+    def _vector(self, context: Mapping[str, Scalar]) -> FeatureVector:
+        features = self._needed()
+        return features.vector(context) if self._uses_history() else features.of_nobody(context)
 
     def _needed(self) -> FeatureStore:
         if self._features is None:

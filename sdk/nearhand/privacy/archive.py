@@ -4,6 +4,7 @@ The document is an object with these keys::
 
     format        1
     kind          "nearhand profile"
+    sha256        of all the other keys: of their canonical JSON, with sorted keys and no spaces, in UTF-8
     exported_at   ms since the epoch
     bundle        {"name", "version"} of the bundle it was used with; any bundle may import it
     preferences   the user's choices; see :class:`nearhand.privacy.Preferences`
@@ -13,21 +14,26 @@ The document is an object with these keys::
                   feature program's and, in base64, its state; used again only under the same program
     values        name → base64, of what is learned and drawn on the device
     journals      name → lines {"name", "at", "content"}: what was shown and decided; the content in base64
+
+Pushed features are not in it: they are a cache, and are pushed again. Nor is the audit log, which is about this device.
+The document is in the clear, whether the profile is encrypted or not.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nearhand.bundle.document import serialize, unique_keys
 from nearhand.bundle.durable import storage_errors, sync_file, sync_folder
-from nearhand.errors import EventError, UsageError
+from nearhand.errors import EventError, StorageError, UsageError
 from nearhand.events import RecordedEvent, recorded_from_json, recorded_to_json
 from nearhand.privacy.preferences import Preferences, read_preferences
 from nearhand.profile import Entry
@@ -53,8 +59,11 @@ class Archive:
     journals: Mapping[str, Sequence[Entry]]
 
 
-def write_profile(path: Path, archive: Archive) -> int:
+def write_profile(path: Path, archive: Archive, about_to: Callable[[int], object]) -> int:
     """Write the document, whole or not at all.
+
+    Args:
+        about_to: is told the size when all but the file's name is on the disk; if it raises, nothing was written.
 
     Returns:
         its bytes.
@@ -69,6 +78,7 @@ def write_profile(path: Path, archive: Archive) -> int:
             with temporary.open("wb") as file:
                 file.write(data)
                 sync_file(file)
+            about_to(len(data))
             temporary.replace(path)
             sync_folder(path.parent)
         finally:
@@ -78,6 +88,7 @@ def write_profile(path: Path, archive: Archive) -> int:
 
 def encode_profile(archive: Archive) -> bytes:
     """The document's bytes: UTF-8, one event on each line."""
+    events = [recorded_to_json(event) for event in archive.events]
     head = {
         "format": FORMAT,
         "kind": KIND,
@@ -94,9 +105,15 @@ def encode_profile(archive: Archive) -> bytes:
             for name, lines in sorted(archive.journals.items())
         },
     }
-    text = json.dumps(head, ensure_ascii=False, indent=1)
-    events = ",\n".join(map(recorded_to_json, archive.events))
-    return f'{text[:-2]},\n "events": [\n{events}\n ]\n}}\n'.encode()
+    digest = _digest({**head, "events": [json.loads(event) for event in events]})
+    text = json.dumps({**head, "sha256": digest}, ensure_ascii=False, indent=1)
+    lines = ",\n".join(events)
+    return f'{text[:-2]},\n "events": [\n{lines}\n ]\n}}\n'.encode()
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_profile(path: Path) -> Archive:
@@ -116,31 +133,34 @@ def read_profile(path: Path) -> Archive:
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise UsageError("is not an exported profile", place=str(path), remedy=_REMEDY)
     if content.get("format") != FORMAT:
-        problem = f"has the format {content.get('format')!r}, and this SDK reads {FORMAT}"
+        problem = f"has the format {reprlib.repr(content.get('format'))}, and this SDK reads {FORMAT}"
         raise UsageError(problem, place=str(path), remedy="update the app")
     try:
+        if content.pop("sha256") != _digest(content):
+            raise ValueError("its sha256 is another one: it was altered, or cut off")
         features = content["features"]
+        events = _events(content["events"])
         return Archive(
-            exported_at=int(content["exported_at"]),
-            bundle=str(content["bundle"]["name"]),
-            bundle_version=str(content["bundle"]["version"]),
+            exported_at=_whole(content["exported_at"]),
+            bundle=_string(content["bundle"]["name"]),
+            bundle_version=_string(content["bundle"]["version"]),
             preferences=read_preferences(json.dumps(content["preferences"]).encode()),
-            epoch=_epoch(content["epoch"], content["events"]),
-            events=_events(content["events"]),
-            fingerprint=None if features is None else str(features["fingerprint"]),
+            epoch=_epoch(content["epoch"], events),
+            events=events,
+            fingerprint=None if features is None else _string(features["fingerprint"]),
             state=None if features is None else _bytes(features["state"]),
-            values={str(name): _bytes(text) for name, text in content["values"].items()},
-            journals={str(name): _lines(lines) for name, lines in content["journals"].items()},
+            values={name: _bytes(text) for name, text in content["values"].items()},
+            journals={name: _lines(lines) for name, lines in content["journals"].items()},
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, StorageError) as error:
         problem = f"is damaged ({type(error).__name__}: {str(error)[:120]})"
         raise UsageError(problem, place=str(path), remedy=_REMEDY) from error
 
 
-def _epoch(epoch: Any, events: Any) -> int:
-    last = events[-1]["epoch"] if events else 0
-    if type(epoch) is not int or epoch < last:
-        raise ValueError(f"the epoch is {epoch!r}, and that of the last event {last!r}")
+def _epoch(found: Any, events: Sequence[RecordedEvent]) -> int:
+    epoch, last = _whole(found), events[-1].epoch if events else 0
+    if epoch < last:
+        raise ValueError(f"the epoch is {epoch}, and that of the last event {last}")
     return epoch
 
 
@@ -164,7 +184,22 @@ def _events(found: Any) -> list[RecordedEvent]:
 
 
 def _lines(found: Any) -> list[Entry]:
-    return [Entry(0, str(line["name"]), int(line["at"]), _bytes(line["content"])) for line in found]
+    lines = [Entry(0, _string(line["name"]), _whole(line["at"]), _bytes(line["content"])) for line in found]
+    if len({line.name for line in lines}) != len(lines):
+        raise ValueError("two lines of a journal have the same name")
+    return lines
+
+
+def _string(found: Any) -> str:
+    if not isinstance(found, str):
+        raise TypeError(f"{reprlib.repr(found)} is no text")
+    return found
+
+
+def _whole(found: Any) -> int:
+    if type(found) is not int or not -(2**63) <= found < 2**63:
+        raise ValueError(f"{reprlib.repr(found)} is no whole number of 64 bits")
+    return found
 
 
 def _text(content: bytes) -> str:

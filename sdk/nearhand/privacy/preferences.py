@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +14,8 @@ from nearhand.profile import ProfileStore
 Consent: TypeAlias = Literal["off", "local", "sync"]
 CONSENTS: tuple[Consent, ...] = ("off", "local", "sync")
 
-_NAME = "preferences"
+NAME = "preferences"
+"""Of the value in the store."""
 _REMEDY = "erase the profile, or set the preferences again"
 
 
@@ -52,8 +54,7 @@ class PreferenceStore:
         """
         self._store = store
         self._lock = threading.Lock()
-        content = store.get(_NAME)
-        self._current = Preferences() if content is None else read_preferences(content)
+        self._current = self._read()
 
     @property
     def current(self) -> Preferences:
@@ -66,35 +67,56 @@ class PreferenceStore:
         Raises:
             StorageError: they could not be written, and are as before.
         """
-        with self._lock:
-            return self._set(replace(self._current, **changes))
+        return self._edit(lambda now: replace(now, **changes))
 
     def add(self, field: str, text: str, *, keep: int = 10_000) -> Preferences:
-        """Put a text at the end of a list, once; of more than ``keep`` the first goes."""
-        with self._lock:
-            texts = [other for other in getattr(self._current, field) if other != text]
-            changes: dict[str, Any] = {field: (*texts, text)[-keep:]}
-            return self._set(replace(self._current, **changes))
+        """Put a text at the end of a list, once; of more than ``keep`` the first goes. Errors as above."""
+
+        def edit(now: Preferences) -> Preferences:
+            changes: dict[str, Any] = {field: (*_without(now, field, text), text)[-keep:]}
+            return replace(now, **changes)
+
+        return self._edit(edit)
 
     def remove(self, field: str, text: str) -> bool:
-        """Take a text out of a list; whether it was there."""
-        with self._lock:
-            texts = getattr(self._current, field)
-            if text not in texts:
-                return False
-            changes: dict[str, Any] = {field: tuple(other for other in texts if other != text)}
-            self._set(replace(self._current, **changes))
-            return True
+        """Take a text out of a list; whether it was there. Errors as above."""
+        found = False
 
-    def forget(self) -> None:
-        """Back to what a new profile has, in memory; the store was cleared."""
-        with self._lock:
-            self._current = Preferences()
+        def edit(now: Preferences) -> Preferences:
+            nonlocal found
+            found = text in getattr(now, field)
+            changes: dict[str, Any] = {field: _without(now, field, text)}
+            return replace(now, **changes)
 
-    def _set(self, preferences: Preferences) -> Preferences:
-        self._store.put(_NAME, serialize(preferences))
-        self._current = preferences
-        return preferences
+        self._edit(edit)
+        return found
+
+    def reload(self) -> None:
+        """Take what the store has, after it was replaced or cleared.
+
+        Raises:
+            StorageError: they cannot be read, or are damaged.
+        """
+        with self._lock:
+            self._current = self._read()
+
+    def _edit(self, edit: Callable[[Preferences], Preferences]) -> Preferences:
+        with self._lock:
+            with self._store.transaction():
+                now = self._read()  # another process may have changed them
+                edited = edit(now)
+                if edited != now:
+                    self._store.put(NAME, serialize(edited))
+            self._current = edited
+            return edited
+
+    def _read(self) -> Preferences:
+        content = self._store.get(NAME)
+        return Preferences() if content is None else read_preferences(content)
+
+
+def _without(preferences: Preferences, field: str, text: str) -> tuple[str, ...]:
+    return tuple(other for other in getattr(preferences, field) if other != text)
 
 
 def read_preferences(content: bytes) -> Preferences:
@@ -108,9 +130,9 @@ def read_preferences(content: bytes) -> Preferences:
         return StorageError(problem, place=place, remedy=_REMEDY)
 
     try:
-        found: Preferences = decode(Preferences, load(content, place=_NAME), place=f"{_NAME}: ", refuse=refuse)
+        found: Preferences = decode(Preferences, load(content, place=NAME), place=f"{NAME}: ", refuse=refuse)
     except BundleFormatError as error:
-        raise StorageError(error.problem, place=_NAME, remedy=_REMEDY) from error
+        raise StorageError(error.problem, place=NAME, remedy=_REMEDY) from error
     return found
 
 

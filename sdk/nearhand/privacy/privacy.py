@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from nearhand.bundle.document import serialize
 from nearhand.bundle.schema import Items
 from nearhand.clock import Clock
 from nearhand.errors import UsageError
@@ -13,7 +15,7 @@ from nearhand.events import EventLog, RecordedEvent
 from nearhand.features.cache import PushedFeatures
 from nearhand.privacy.archive import Archive, read_profile, write_profile
 from nearhand.privacy.audit import Audit, AuditEntry
-from nearhand.privacy.preferences import Consent, Preferences, PreferenceStore, check_consent
+from nearhand.privacy.preferences import NAME, Consent, Preferences, PreferenceStore, check_consent
 from nearhand.profile import ProfileStore
 
 _LESS_LIKE_KEPT = 100
@@ -27,6 +29,8 @@ class Kept:
         pushed: its pushed features; None: the bundle has no feature program.
         fingerprint: of the feature program; None as above.
         values, journals: those of the store that go into an export.
+        alone: while it is held, nothing is written that was derived from the events, such as a list.
+        settle: learns from all that the log holds, anew if an event was forgotten, and writes down what was learned.
         changed: is called after all of it was replaced, so that nothing old stays in memory.
     """
 
@@ -39,6 +43,8 @@ class Kept:
     items: Items | None
     values: tuple[str, ...]
     journals: tuple[str, ...]
+    alone: Callable[[], AbstractContextManager[None]]
+    settle: Callable[[], None]
     changed: Callable[[], None]
 
 
@@ -90,7 +96,7 @@ class Privacy:
         self._preferences.add(field, text)
 
     def unblock(self, *, item_id: str | None = None, category: str | None = None) -> bool:
-        """Undo :meth:`block`; whether it was blocked."""
+        """Undo :meth:`block`; whether it was blocked. Errors as there, but any category can be unblocked."""
         field, text = self._blocked(item_id, category)
         return self._preferences.remove(field, text)
 
@@ -113,23 +119,30 @@ class Privacy:
     def forget(self, event_id: str) -> bool:
         """Delete an event, and all that was derived from it; see :meth:`nearhand.events.EventLog.forget`.
 
+        What was learned from it is unlearned: the events that are left are learned from anew. The lists that were given
+        while it was there, and the decisions, stay noted.
+
         Returns:
             whether it was there.
 
         Raises:
-            StorageError: it could not be deleted, and is still there. UsageError: it is the marker of a reset.
+            StorageError: it, or what was learned from it, could not be deleted; call it again. UsageError: it is the
+                marker of a reset.
         """
-        return self._kept.log.forget(event_id)
+        with self._kept.alone():
+            found = self._kept.log.forget(event_id)
+            self._kept.settle()  # even if it was not there: an earlier call may have failed here
+            self._kept.store.wipe()
+        return found
 
     def reset(self) -> RecordedEvent:
         """Begin anew: what came before stays visible and is no taste any more. Blocks and consent stay.
 
         Raises:
-            StorageError: it has not happened.
+            StorageError: it has not happened, but for the end of what less was wanted of; call it again.
         """
-        marker = self._kept.log.reset()
         self._preferences.change(less_like=())
-        return marker
+        return self._kept.log.reset()
 
     def erase(self) -> None:
         """Delete everything of the profile: events, features, what was learned, shown, decided, chosen and noted.
@@ -138,17 +151,21 @@ class Privacy:
         one, consent and blocks included.
 
         Raises:
-            StorageError: it could not be done whole; call it again.
+            StorageError: it could not be done whole, but as far as possible; call it again.
         """
-        self._kept.log.erase()
-        if self._kept.pushed is not None:
-            self._kept.pushed.clear()
-        self._kept.store.clear()
-        self._preferences.forget()
-        self._kept.changed()
+        kept = self._kept
+        with kept.alone(), ExitStack() as steps:  # the last one is done first, and each, whatever another one raises
+            steps.callback(kept.changed)
+            steps.callback(self._preferences.reload)
+            steps.callback(kept.store.clear)
+            if kept.pushed is not None:
+                steps.callback(kept.pushed.clear)
+            steps.callback(kept.log.erase)
 
     def export(self, path: str | Path) -> int:
         """Write all of the profile into one JSON document; its keys are those of :mod:`nearhand.privacy.archive`.
+
+        It is not encrypted: it is the user's, to read.
 
         Returns:
             its bytes.
@@ -157,55 +174,64 @@ class Privacy:
             StorageError: it could not be written; what was there is as before.
         """
         kept = self._kept
-        events = kept.log.since(0)
-        archive = Archive(
-            exported_at=self._clock.now_ms(),
-            bundle=kept.bundle,
-            bundle_version=kept.bundle_version,
-            preferences=self.preferences,
-            events=events,
-            fingerprint=kept.fingerprint,
-            state=None if kept.fingerprint is None else kept.log.checkpoint(kept.fingerprint),
-            epoch=kept.log.epoch(),
-            values={name: content for name in kept.values if (content := kept.store.get(name)) is not None},
-            journals={name: kept.store.entries(name) for name in kept.journals},
-        )
-        size = write_profile(Path(path), archive)
-        self._audit.note("profile", count=len(events), size=size, to="a file", why="export")
-        return size
+        with kept.alone():
+            epoch = kept.log.epoch()
+            # At one instant: no event is both here and in the state of those that the caps have evicted.
+            reading = kept.log.read(kept.fingerprint or "", materialized=False)
+            events = reading.events
+            kept.settle()
+            archive = Archive(
+                exported_at=self._clock.now_ms(),
+                bundle=kept.bundle,
+                bundle_version=kept.bundle_version,
+                preferences=self.preferences,
+                events=events,
+                fingerprint=kept.fingerprint,
+                state=None if kept.fingerprint is None else reading.state,
+                epoch=max(epoch, events[-1].epoch if events else 0),
+                values={name: content for name in kept.values if (content := kept.store.get(name)) is not None},
+                journals={name: kept.store.entries(name) for name in kept.journals},
+            )
+
+        def note(size: int) -> None:
+            self._audit.note("profile", count=len(events), size=size, to="a file", why="export")
+
+        return write_profile(Path(path), archive, note)
 
     def import_(self, path: str | Path) -> int:
-        """Take over what :meth:`export` wrote, here or on another device, into a profile that is still empty.
+        """Take over what :meth:`export` wrote, here or on another device, into a profile that has no events yet.
 
-        Lists are then the same as they were there, with the same bundle.
+        Lists are then the same as they were there, with the same bundle. What was chosen, shown and decided in this
+        profile so far is replaced; pushed features and the audit log stay.
 
         Returns:
             how many events there were.
 
         Raises:
-            UsageError: the profile is not empty, or the file is no profile. EventError: an event is malformed.
-            StorageError: it cannot be read or written. In each case the profile is empty as before.
+            UsageError: the profile has events, or the file is no profile. EventError: an event is malformed.
+            StorageError: it cannot be read or written. In each case the profile is as before.
         """
         archive = read_profile(Path(path))
         kept = self._kept
-        if kept.log.count():
-            raise UsageError("the profile is not empty", place="import_", remedy="erase it, or use another profile")
         same = archive.fingerprint == kept.fingerprint
-        try:
-            for name in kept.values:
-                kept.store.put(name, archive.values.get(name))
-            for name in kept.journals:
-                lines = archive.journals.get(name, ())
-                for line in lines:
-                    kept.store.append(name, line.name, line.at, line.content, keep=len(lines))
-            self._preferences.change(**vars(archive.preferences))
-            # Last, and in one transaction: a profile that has events is whole.
-            state = archive.state if same else None
-            kept.log.restore(archive.events, archive.epoch, archive.fingerprint, state)
-        except BaseException:
-            self.erase()
-            raise
-        kept.changed()
+        values = {NAME: serialize(archive.preferences), **{name: archive.values.get(name) for name in kept.values}}
+        journals = {name: archive.journals.get(name, ()) for name in kept.journals}
+        with kept.alone():
+            if kept.log.count():
+                raise UsageError("the profile has events", place="import_", remedy="erase it, or use another profile")
+            before = (
+                {name: kept.store.get(name) for name in values},
+                {name: kept.store.entries(name) for name in journals},
+            )
+            kept.store.replace(values, journals)
+            try:
+                # Last: a profile that was killed before has no events, and can be imported into again.
+                kept.log.restore(archive.events, archive.epoch, archive.fingerprint, archive.state if same else None)
+            except BaseException:
+                kept.store.replace(*before)
+                raise
+            self._preferences.reload()
+            kept.changed()
         return len(archive.events)
 
     def audit(self) -> list[AuditEntry]:
@@ -219,7 +245,10 @@ class Privacy:
     def _blocked(self, item_id: str | None, category: str | None) -> tuple[str, str]:
         if (item_id is None) == (category is None):
             raise UsageError("exactly one of item_id and category is needed", place="block", remedy="give one of them")
-        return ("blocked_items", str(item_id)) if category is None else ("blocked_categories", category)
+        field, text = ("blocked_items", item_id) if category is None else ("blocked_categories", category)
+        if not isinstance(text, str):
+            raise UsageError(f"{text!r} is no text", place="block", remedy="give an item id or a category as a text")
+        return field, text
 
     def _categories(self) -> set[str]:
         items = self._kept.items

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -29,6 +29,9 @@ _SCHEMA = (
     """,
     "CREATE UNIQUE INDEX entry_name ON entry (journal, name)",
 )
+_APPEND = "INSERT OR REPLACE INTO entry (journal, name, at, content) VALUES (?, ?, ?, ?)"
+_BUSY_TIMEOUT_S = 5.0  # how long a call waits for another process to finish writing
+_WIPE_TIMEOUT_MS = 200  # how long a user who deletes something waits for a reader in another process
 _WIPE_DUE = 1
 """The ``user_version`` of a file in which bytes may be left of what was cleared."""
 
@@ -65,7 +68,9 @@ class ProfileStore:
         self._appended: dict[str, int] = {}  # lines to each journal, by this object
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._prepare(self._connection, durability)
             except BaseException:
@@ -101,11 +106,10 @@ class ProfileStore:
         Raises:
             StorageError: it could not be written. EncryptionError: the key cannot be used any more.
         """
-        stored = self._stored_name(name)
-        row = (journal, stored, at, self._sealed(name.encode() + b"\n" + content, f"journal {journal} {stored}"))
+        row = self._row(journal, name, at, content)
 
         def add(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO entry (journal, name, at, content) VALUES (?, ?, ?, ?)", row)
+            connection.execute(_APPEND, row)
             appended = self._appended.get(journal, 0)
             self._appended[journal] = appended + 1
             if appended % 64 == 0:  # so it may have 63 more
@@ -165,16 +169,58 @@ class ProfileStore:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def replace(self, values: Mapping[str, bytes | None], journals: Mapping[str, Sequence[Entry]]) -> None:
+        """Set some values, and all lines of some journals, in one step; the lines get new sequence numbers.
+
+        Args:
+            values: name → content; None deletes it.
+            journals: name → its lines, the earliest first; their names are all different.
+
+        Raises:
+            StorageError: it could not be written; nothing of it was. EncryptionError: the key cannot be used any more.
+        """
+        rows = {
+            journal: [self._row(journal, line.name, line.at, line.content) for line in lines]
+            for journal, lines in journals.items()
+        }
+
+        def put(connection: sqlite3.Connection) -> None:
+            for journal, lines in rows.items():
+                connection.execute("DELETE FROM entry WHERE journal = ?", (journal,))
+                connection.executemany(_APPEND, lines)
+
+        with self.transaction():
+            for name, content in values.items():
+                self.put(name, content)
+            self._use(put)
+
+    def wipe(self) -> bool:
+        """Take the bytes of what was replaced or deleted out of the file, and of its write-ahead log.
+
+        Returns:
+            False: another process reads the file. It stays due, and is done when the file is opened.
+
+        Raises:
+            StorageError: it could not be done, and stays due.
+        """
+
+        def wipe(connection: sqlite3.Connection) -> bool:
+            connection.execute(f"PRAGMA user_version = {_WIPE_DUE}")
+            return _wipe(connection)
+
+        return self._use(wipe)
+
     def clear(self, *journals: str) -> None:
         """Delete all lines of some journals; without any, everything: values and journals. The bytes are overwritten.
 
         After a crash between the two, the bytes are overwritten when the file is opened.
 
         Raises:
-            StorageError: it could not be done.
+            StorageError: it could not be done; or bytes are left, because another process reads the file: clear it
+                again, or open it again, which does it too.
         """
 
-        def delete(connection: sqlite3.Connection) -> None:
+        def delete(connection: sqlite3.Connection) -> bool:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if journals:
@@ -187,9 +233,11 @@ class ProfileStore:
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
-            _wipe(connection)
+            return _wipe(connection)
 
-        self._use(delete)
+        if not self._use(delete):
+            remedy = "close what else reads the file, and do it again"
+            raise StorageError("what was cleared is gone, but not yet every byte", place=str(self._path), remedy=remedy)
 
     def close(self) -> None:
         """Close the file. Closing again does nothing; any other call raises UsageError."""
@@ -235,6 +283,10 @@ class ProfileStore:
         name, _, rest = self._opened(content, f"journal {journal} {stored}").partition(b"\n")
         return Entry(sequence, name.decode(), at, rest)
 
+    def _row(self, journal: str, name: str, at: int, content: bytes) -> tuple[str, str, int, bytes]:
+        stored = self._stored_name(name)
+        return journal, stored, at, self._sealed(name.encode() + b"\n" + content, f"journal {journal} {stored}")
+
     def _stored_name(self, name: str) -> str:
         return name if self._cipher is None else self._cipher.index(name)
 
@@ -249,10 +301,15 @@ def _is_made(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'value'").fetchone() is not None
 
 
-def _wipe(connection: sqlite3.Connection) -> None:
-    """Take what was cleared out of the file. Not possible while another process reads, and then it stays due."""
+def _wipe(connection: sqlite3.Connection) -> bool:
+    """Take what was cleared out of the file; False: another process reads it, and it stays due."""
     # SQLite leaves old places of moved rows; and the write-ahead log has everything.
     connection.execute("VACUUM")
-    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {_WIPE_TIMEOUT_MS}")
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
     if not busy:
         connection.execute("PRAGMA user_version = 0")
+    return not busy
