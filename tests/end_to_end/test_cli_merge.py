@@ -9,7 +9,7 @@ import pytest
 from nearhand.bundle.serving import ListPolicy
 from tests.converters.blocks import write_inputs
 from tests.end_to_end.commands import execute, listing, run
-from tests.sdk.serving_factory import part, serving_bundle
+from tests.sdk.serving_factory import LABELS, part, serving_bundle
 
 SERVING = """
 [listing]
@@ -41,7 +41,8 @@ PARTS = ("tiny", "order", "churn", "kind")
 @pytest.fixture
 def serving(tmp_path: Path) -> Path:
     path = tmp_path / "serving.toml"
-    path.write_text(SERVING, encoding="utf-8")
+    labels = [f'[labels.{name}]\nen = "{each["en"]}"\nde = "{each["de"]}"\n' for name, each in LABELS.items()]
+    path.write_text(SERVING + "".join(labels), encoding="utf-8")
     return path
 
 
