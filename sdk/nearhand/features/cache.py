@@ -197,20 +197,25 @@ class PushedFeatures:
         """Forget all of them. Their bytes are overwritten, and taken out of the write-ahead log.
 
         Raises:
-            StorageError: the file cannot be written.
+            StorageError: the file cannot be written; or bytes are left, because another process reads it: do it again.
         """
 
-        def delete(connection: sqlite3.Connection) -> None:
-            for statement in ("DELETE FROM pushed", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                connection.execute(statement).fetchall()
+        def delete(connection: sqlite3.Connection) -> bool:
+            connection.execute("DELETE FROM pushed")
+            connection.execute("VACUUM")
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
 
         with self._lock:
             self._forget()
             self.version += 1
             try:
-                self._use(delete)
+                wiped = self._use(delete)
             except sqlite3.Error as error:
                 raise StorageError(str(error), place=str(self._path), remedy="check that it can be written") from error
+        if not wiped:
+            remedy = "close what else reads the file, and do it again"
+            raise StorageError("what was cleared is gone, but not yet every byte", place=str(self._path), remedy=remedy)
 
     def status(self) -> CacheStatus:
         """What is stored and how it served."""
@@ -323,6 +328,7 @@ class PushedFeatures:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")  # a cache: after a power cut it may be empty
             connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA temp_store = MEMORY")  # of VACUUM; phones have no folder for it
             if not _is_made(connection):
                 with transaction(connection):
                     if not _is_made(connection):  # by another process, just now
