@@ -374,6 +374,7 @@ class Personalizer:
             StorageError: the decision could not be noted, and is not made.
         """
         self._check_open()
+        given = _checked(context)
         with self._meter.timed("decide"):
             manifest = self._bundle.manifest
             policy = next((policy for policy in manifest.decisions if policy.name == name), None)
@@ -381,9 +382,9 @@ class Personalizer:
                 return self._decider.decide(name, 0.0, version=manifest.version)  # which says what there is
             if self._preferences.current.consent == "off":
                 return self._decider.withheld(name)
-            found = self._predictors.predict(policy.predictor, context or {})
+            found = self._predictors.predict(policy.predictor, given)
             return self._decider.decide(
-                name, found.value, version=found.version, explanation=found.explanation.text, context=context or {}
+                name, found.value, version=found.version, explanation=found.explanation.text, context=given
             )
 
     def best_time(
