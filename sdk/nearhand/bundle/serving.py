@@ -81,6 +81,27 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Reaction:
+    """Items that are like the latest likes are lifted, so that the next list answers the last event.
+
+    Attributes:
+        weight: by how much what is wholly like one of them is lifted, in units of the candidates' scores' spread.
+        latest: how many of the latest items that were liked count.
+        events: the event types that are a like.
+    """
+
+    weight: Decimal
+    latest: int = 3
+    events: tuple[str, ...] = ("item_liked",)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 100:
+            raise FieldError("weight", f"is {self.weight}, not from 0 to 100", "use 0 for no reaction")
+        if not 1 <= self.latest <= 100:
+            raise FieldError("latest", f"is {self.latest}", "use 1 to 100")
+
+
+@dataclass(frozen=True)
 class ListPolicy:
     """How a list is made of candidates. Without it the list is the candidates in the order of their retrieval score.
 
@@ -100,6 +121,7 @@ class ListPolicy:
     freshness: Freshness | None = None
     exploration: Exploration | None = None
     learning: Learning | None = None
+    reaction: Reaction | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.diversity <= 1:

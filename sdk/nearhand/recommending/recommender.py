@@ -37,6 +37,8 @@ _EXTRA = 20
 """Candidates that each other source than the encoder adds where a ranker tells them apart."""
 _SEEDS = 2
 """The latest liked items, whose likes are candidates."""
+_KNOWN_VECTORS = 2000
+"""Item vectors that stay in memory, about half a megabyte: popular items are candidates of every list."""
 _LESS = 2.0
 """By how many spreads of the scores an item is lowered that is wholly like one that less is wanted of."""
 
@@ -124,6 +126,7 @@ class Recommender:
         # By score alone, when there is no time for more; the caps always hold.
         self._capped = Listing(items, ListPolicy(category=policy.category, category_cap=policy.category_cap))
         self._popularity = Popularity(items.popularity)
+        self._known_vectors: dict[int, NDArray[np.float32]] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -302,25 +305,29 @@ class Recommender:
         user = retriever.encode(*padded([item.row for item in history], confidences, window))
         exclude = applied.excluded_rows()
         found = retriever.retrieve(user.vector, exclude=exclude, k=k)
-        extra = set(passed)
+        rows, vectors = [found.rows], [found.vectors]
+        named = set(passed)
         if self._ranker is not None:
             # Without a ranker they could not come up: the encoder's candidates have the greatest inner products.
-            extra.update(self._popularity.top(exclude=exclude, k=_EXTRA)[0].tolist())
-            for item in [item for item in history if item.confidence > 0][: -_SEEDS - 1 : -1]:
-                vector = user.history_vectors[[history.index(item)]]
-                extra.update(retriever.retrieve(vector, exclude=exclude, k=_EXTRA).rows[:_EXTRA].tolist())
-        more = np.array(sorted(row for row in extra.difference(found.rows.tolist()) if applied.mask[row]), np.int32)
-        rows, scores, vectors = found.rows, found.scores, found.vectors
-        if len(more):
-            added = self._vectors(retriever, more)
-            rows, vectors = np.concatenate([rows, more]), np.concatenate([vectors, added])
-            scores = np.concatenate([scores, added @ user.vector[0]])
+            for place in [place for place, item in enumerate(history) if item.confidence > 0][: -_SEEDS - 1 : -1]:
+                alike = retriever.retrieve(user.history_vectors[[place]], exclude=exclude, k=_EXTRA)
+                rows.append(alike.rows[:_EXTRA])
+                vectors.append(alike.vectors[:_EXTRA])
+            named.update(self._popularity.top(exclude=exclude, k=_EXTRA)[0].tolist())
+        if more := [row for row in sorted(named) if applied.mask[row]]:
+            rows.append(np.array(more, np.int32))
+            vectors.append(self._vectors(retriever, more))
+        _, first = np.unique(np.concatenate(rows), return_index=True)
+        first.sort()  # the encoder's candidates stay as they were scored
+        own = len(found.rows)
+        all_rows, all_vectors = np.concatenate(rows)[first], np.concatenate(vectors)[first]
+        scores = np.concatenate([found.scores, all_vectors[own:] @ user.vector[0]])
         disliked = self._catalogue.rows(less_like)
-        less = self._vectors(retriever, np.array(disliked, np.int32)) if disliked else None
-        if not all(np.isfinite(numbers).all() for numbers in (scores, vectors, less) if numbers is not None):
+        less = self._vectors(retriever, disliked) if disliked else None
+        if not all(np.isfinite(numbers).all() for numbers in (scores, all_vectors, less) if numbers is not None):
             remedy = "use another variant or rebuild the bundle"
             raise ModelError("gives a number that is not finite", place="encoder or index", remedy=remedy)
-        return _Pool(rows, scores.astype(np.float64), vectors, "local", history, user, less, frozenset(passed))
+        return _Pool(all_rows, scores.astype(np.float64), all_vectors, "local", history, user, less, frozenset(passed))
 
     def _passed(self, item_ids: Sequence[str]) -> list[int]:
         rows = self._catalogue.rows(item_ids)
@@ -328,14 +335,18 @@ class Recommender:
             self._meter.skipped("a candidate that was passed is not in the catalogue")
         return rows
 
-    def _vectors(self, retriever: Retriever, rows: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _vectors(self, retriever: Retriever, rows: Sequence[int]) -> NDArray[np.float32]:
         """The item vectors, float32 [n, factors]: the encoder gives those of the items that it reads."""
-        parts = []
-        for start in range(0, len(rows), retriever.window):
-            chunk = rows[start : start + retriever.window].tolist()
+        known = self._known_vectors
+        missing = [row for row in rows if row not in known]
+        if len(known) + len(missing) > _KNOWN_VECTORS:
+            known.clear()
+            missing = list(rows)
+        for start in range(0, len(missing), retriever.window):
+            chunk = missing[start : start + retriever.window]
             read = retriever.encode(*padded(chunk, [1.0] * len(chunk), retriever.window))
-            parts.append(read.history_vectors[: len(chunk)])
-        return np.concatenate(parts)
+            known.update(zip(chunk, read.history_vectors[: len(chunk)].copy(), strict=True))
+        return np.array([known[row] for row in rows])
 
     def _popular(self, k: int, applied: AppliedFilter, passed: Sequence[int]) -> _Pool:
         exclude = applied.excluded_rows()
@@ -377,6 +388,7 @@ class Recommender:
             bonus = self._learner.bonus(self._learner.features(pool.vectors))
             learned = float(self._policy.learning.weight) * bonus
         less = preferences.less_like if preferences.uses_history else ()
+        moved = [each for each in (self._lowered(pool, less), self._lifted(pool)) if each is not None]
         return self._listing.make(
             pool.rows,
             pool.scores,
@@ -385,29 +397,50 @@ class Recommender:
             now_ms=now_ms,
             keep=keep,
             learned=learned,
-            adjustment=self._lowered(pool, less),
+            adjustment=np.sum(moved, axis=0) if moved else None,
             pinned=pinned,
             random=self._random(),
         )
 
     def _lowered(self, pool: _Pool, less_like: Sequence[str]) -> NDArray[np.float64] | None:
-        """How much each candidate is lowered for being like items that less is wanted of, in spreads; below 0.
-
-        Likeness is the mean of the vectors' cosine, if it is above 0, and of the genres that are shared among all
-        genres of the two.
-        """
+        """How much each candidate is lowered for being like items that less is wanted of, in spreads; below 0."""
         disliked = self._catalogue.rows(less_like)
         if not disliked or not len(pool.rows):
             return None
+        return -_LESS * self._likeness(pool, disliked, pool.less)
+
+    def _lifted(self, pool: _Pool) -> NDArray[np.float64] | None:
+        """How much each candidate is lifted for being like the latest likes, in spreads; from 0."""
+        reaction = None if self._policy is None else self._policy.reaction
+        if reaction is None or pool.user is None:
+            return None
+        liked = [
+            place
+            for place, item in enumerate(pool.history)
+            if item.confidence > 0 and any(event.event in reaction.events for event in item.events)
+        ][-reaction.latest :]
+        if not liked:
+            return None
+        rows = [pool.history[place].row for place in liked]
+        return float(reaction.weight) * self._likeness(pool, rows, pool.user.history_vectors[liked])
+
+    def _likeness(self, pool: _Pool, rows: Sequence[int], vectors: NDArray[np.float32] | None) -> NDArray[np.float64]:
+        """How like the most like of some items each candidate is: float64 [n], 0 to 1.
+
+        Likeness is the mean of the vectors' cosine, if it is above 0, and of the genres that are shared among all
+        genres of the two.
+
+        Args:
+            vectors: of the items; None: unknown, and only genres count.
+        """
         genres = self._genres
-        shared = genres[pool.rows] @ genres[disliked].T
-        union = genres[pool.rows].sum(1)[:, None] + genres[disliked].sum(1) - shared
+        shared = genres[pool.rows] @ genres[rows].T
+        union = genres[pool.rows].sum(1)[:, None] + genres[rows].sum(1) - shared
         alike = shared / np.maximum(union, 1.0)
-        if pool.less is not None:
-            theirs = _normalized(pool.less)
-            alike = (alike + np.maximum(_normalized(pool.vectors) @ theirs.T, 0.0)) / 2
-        lowered: NDArray[np.float64] = -_LESS * alike.max(axis=1).astype(np.float64)
-        return lowered
+        if vectors is not None and pool.vectors.shape[1]:
+            alike = (alike + np.maximum(_normalized(pool.vectors) @ _normalized(vectors).T, 0.0)) / 2
+        found: NDArray[np.float64] = alike.max(axis=1).astype(np.float64)
+        return found
 
     @cached_property
     def _genres(self) -> NDArray[np.float64]:
