@@ -81,13 +81,14 @@ def test_without_retrieval_nothing_recommends_and_the_error_says_so(tmp_path: Pa
         slot.golden,
         lambda: slot.manifest.retrieval,
         lambda: slot.manifest.model("encoder"),
-        lambda: Personalizer.open(path, tmp_path / "data"),
-        lambda: Personalizer.open(slot.folder, tmp_path / "data"),
     ):
         with pytest.raises(UsageError, match=r"bundle shop: makes no recommendations: .* only 'churn', 'order'; open "):
             ask()
-    assert not (tmp_path / "data" / "profiles").exists()
-    assert __version__
+    with Personalizer.open(slot.folder, tmp_path / "data") as personalizer:  # it may still predict
+        for verb in (personalizer.recommend, lambda: personalizer.similar("m_1")):
+            with pytest.raises(UsageError, match=r"bundle shop: makes no recommendations: .* only 'churn', 'order'"):
+                verb()
+        assert personalizer.status().runtime is None
 
 
 def _set(*path: str | int, to: object) -> Callable[[Any], None]:
