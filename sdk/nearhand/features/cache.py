@@ -234,7 +234,7 @@ class PushedFeatures:
             )
 
     def close(self) -> None:
-        """Note which values were used, and close the file. Closing again does nothing."""
+        """Note which values were used, and close the file. Closing again does nothing; other calls raise UsageError."""
         with self._lock:
             self._closed = True
             if self._connection is not None:
@@ -288,10 +288,12 @@ class PushedFeatures:
 
     def _use(self, action: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``action``, once more on a fresh file if this one turns out to be damaged."""
-        if self._connection is None and not self._closed:
+        if self._closed:
+            raise UsageError("the pushed features are closed", place=str(self._path), remedy="open them again")
+        if self._connection is None:
             self._open()  # it may have been a passing trouble
         if self._connection is None:
-            raise sqlite3.ProgrammingError("the store is closed, or could not be opened")
+            raise sqlite3.ProgrammingError("the store could not be opened")
         try:
             return action(self._connection)
         except (sqlite3.DatabaseError, EncryptionError, TypeError, ValueError) as error:
