@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nearhand.errors import ModelError, UsageError
 from nearhand.retrieval import HistoryItem
 
-LIMIT = 20
+LIMIT = 50
 """How many history items are occluded at most, unless the caller says otherwise: each is one more run for all items."""
 
 
