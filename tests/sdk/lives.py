@@ -185,7 +185,7 @@ def served(p: Personalizer, lists: int = 4) -> dict[str, Any]:
     """All that a profile's events and choices have an effect on, to be compared with another one's."""
     return {
         "lists": [shown(p.recommend(8, context={"device": "phone"})) for _ in range(lists)],
-        "why": [one.explanation.text for one in p.recommend(3)],
+        "why": [one.explanation.text for one in p.recommend(3)] if lists else [],
         "similar": shown(p.similar("m_6", 5)),
         "prediction": (p.predict("churn").value, p.predict("churn").label),
         "segment": p.segment(),

@@ -102,7 +102,7 @@ def check_is_new(p: Personalizer) -> None:
     assert (status.events, status.learned, status.consent) == (0, 0, "local")
     assert (status.drops, status.quarantined) == ({"log_bytes": 0, "log_days": 0}, ())
     assert status.features is not None
-    assert (status.features.events, status.features.pushed.entries) == (0, 0)
+    assert (status.features.events, status.features.ahead, status.features.pushed.entries) == (0, 0, 0)
     assert p.privacy.preferences == Preferences()
     assert p.privacy.audit() == []
 
@@ -413,8 +413,14 @@ def test_a_wrong_block_is_named(opened: Personalizer) -> None:
             opened.privacy.block(**wrong)
     with pytest.raises(UsageError, match="no item is of the category 'taste 9'"):
         opened.privacy.block(category="taste 9")
-    with pytest.raises(UsageError, match="5 is no text"):
-        opened.privacy.block(item_id=5)  # type: ignore[arg-type]
+    wrong_ids: list[Any] = [5, "", "\ud800", "a\n", "x" * 257]
+    for item_id in wrong_ids:
+        with pytest.raises(UsageError, match=r"block\(item_id\): .* is no identifier"):
+            opened.privacy.block(item_id=item_id)
+        assert not opened.privacy.unblock(item_id=item_id)
+    for category in wrong_ids:
+        with pytest.raises(UsageError, match="no item is of the category"):
+            opened.privacy.block(category=category)
     with pytest.raises(UsageError, match="'m_999' is not in the catalogue"):
         opened.privacy.less_like("m_999")
     assert opened.privacy.preferences == Preferences()

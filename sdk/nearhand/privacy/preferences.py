@@ -91,8 +91,13 @@ class PreferenceStore:
         self._edit(edit)
         return found
 
+    def hold(self, preferences: Preferences) -> None:
+        """Take what the store was given by somebody else."""
+        with self._lock:
+            self._current = preferences
+
     def reload(self) -> None:
-        """Take what the store has, after it was replaced or cleared.
+        """Take what the store has, after it was cleared.
 
         Raises:
             StorageError: they cannot be read, or are damaged.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from nearhand.bundle.schema import Items
 from nearhand.clock import Clock
 from nearhand.errors import UsageError
 from nearhand.events import EventLog, RecordedEvent
+from nearhand.events.event import MAX_ID_CHARACTERS, is_name
 from nearhand.features.cache import PushedFeatures
 from nearhand.privacy.archive import Archive, read_profile, write_profile
 from nearhand.privacy.audit import Audit, AuditEntry
@@ -90,15 +92,18 @@ class Privacy:
             UsageError: not exactly one of the two is given, or no item is of that category.
             StorageError: it could not be kept, and is as before.
         """
-        field, text = self._blocked(item_id, category)
-        if field == "blocked_categories" and text not in self._categories():
-            raise UsageError(f"no item is of the category {text!r}", place="block", remedy="use one of the catalogue")
+        field, text = _choice("block", item_id, category)
+        if category is not None and category not in self._categories():
+            problem = f"no item is of the category {category!r}"
+            raise UsageError(problem, place="block(category)", remedy="use one of the catalogue")
+        if category is None and not (isinstance(item_id, str) and is_name(item_id, MAX_ID_CHARACTERS)):
+            problem = f"{reprlib.repr(item_id)} is no identifier"
+            raise UsageError(problem, place="block(item_id)", remedy="give an item id of 1 to 256 characters")
         self._preferences.add(field, text)
 
     def unblock(self, *, item_id: str | None = None, category: str | None = None) -> bool:
         """Undo :meth:`block`; whether it was blocked. Errors as there, but any category can be unblocked."""
-        field, text = self._blocked(item_id, category)
-        return self._preferences.remove(field, text)
+        return self._preferences.remove(*_choice("unblock", item_id, category))
 
     def less_like(self, item_id: str) -> None:
         """Show less of what is like this item, and not the item itself; the latest 100 such wishes hold.
@@ -230,7 +235,7 @@ class Privacy:
             except BaseException:
                 kept.store.replace(*before)
                 raise
-            self._preferences.reload()
+            self._preferences.hold(archive.preferences)
             kept.changed()
         return len(archive.events)
 
@@ -242,14 +247,18 @@ class Privacy:
         """
         return self._audit.entries()
 
-    def _blocked(self, item_id: str | None, category: str | None) -> tuple[str, str]:
-        if (item_id is None) == (category is None):
-            raise UsageError("exactly one of item_id and category is needed", place="block", remedy="give one of them")
-        field, text = ("blocked_items", item_id) if category is None else ("blocked_categories", category)
-        if not isinstance(text, str):
-            raise UsageError(f"{text!r} is no text", place="block", remedy="give an item id or a category as a text")
-        return field, text
-
     def _categories(self) -> set[str]:
         items = self._kept.items
-        return set() if items is None else {*(genre for genres in items.genres for genre in genres), *items.directors}
+        if items is None:
+            return set()
+        # An item without a director has the text "".
+        return {*(genre for genres in items.genres for genre in genres), *items.directors} - {""}
+
+
+def _choice(place: str, item_id: str | None, category: str | None) -> tuple[str, str]:
+    """The field of the preferences, and what is to be in it."""
+    if item_id is not None and category is None:
+        return "blocked_items", item_id
+    if category is not None and item_id is None:
+        return "blocked_categories", category
+    raise UsageError("exactly one of item_id and category is needed", place=place, remedy="give one of them")
