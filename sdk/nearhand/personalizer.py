@@ -119,7 +119,7 @@ class Personalizer:
         self._retriever: OpenedRetriever | None = None
         self._rhythm = Rhythm()
         self._rhythm_through, self._rhythm_rewrites = 0, -1
-        self._preferences = PreferenceStore(store)
+        self._preferences = PreferenceStore(store, clock, meter)
         self._predictors = Predictors(
             manifest,
             features,

@@ -452,6 +452,30 @@ def test_two_of_one_profile_do_not_undo_each_others_choices(bundle: Path, data_d
         assert one.privacy.preferences == Preferences("sync", False, ("m_1", "m_2"))
 
 
+def test_what_another_process_chose_holds_within_a_second(bundle: Path, data_dir: Path, clock: ManualClock) -> None:
+    with open_profile(bundle, data_dir, clock) as one, open_profile(bundle, data_dir, clock) as other:
+        one.privacy.set_consent("off")
+        clock.advance(1000)
+        assert other.record(planted(1)).sequence == 0
+        assert other.status().consent == "off"
+        one.privacy.erase()
+        clock.advance(1000)
+        assert other.record(planted(1)).sequence > 0
+
+
+@pytest.mark.degrades
+def test_preferences_that_cannot_be_read_again_hold_as_before(
+    bundle: Path, data_dir: Path, clock: ManualClock, breaking: type[Breaking]
+) -> None:
+    with open_profile(bundle, data_dir, clock) as p:
+        p.privacy.set_consent("off")
+        clock.advance(1000)
+        breaking.left = 0
+        assert p.record(planted(1)).sequence == 0
+        breaking.left = -1
+        assert [reason for reason in p.status().degradations if "preferences could not be read" in reason]
+
+
 def test_a_choice_that_cannot_be_kept_is_as_before(bundle: Path, data_dir: Path, breaking: type[Breaking]) -> None:
     with open_profile(bundle, data_dir) as p:
         breaking.once = True

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nearhand import Event, Personalizer
 from nearhand.errors import EventError, NearhandError, StorageError, UsageError
-from nearhand.events import RecordedEvent
+from nearhand.events import EventLog, RecordedEvent
 from nearhand.privacy import Preferences
 from nearhand.privacy.archive import Archive, encode_profile, read_profile
 from nearhand.profile import Entry
@@ -159,6 +159,39 @@ def test_what_was_learned_a_moment_ago_is_in_the_document(
             assert other.privacy.forget(f"{MARK}-id-5001")
             assert p.privacy.forget(f"{MARK}-id-5001")
             assert other.status().learned == p.status().learned
+
+
+def test_no_event_is_in_the_document_and_in_the_state_of_the_evicted(
+    bundle: Path, data_dir: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_profile(bundle, data_dir) as p, open_profile(bundle, data_dir) as other:
+        bursts = iter(range(10))
+
+        def burst() -> None:
+            if (number := next(bursts, None)) is not None:
+                other.record_many([planted(10_000 + number * 128 + n) for n in range(128)])
+
+        def evicting_first(work: Callable[..., Any]) -> Callable[..., Any]:
+            def call(log: EventLog, *args: Any, **named: Any) -> Any:
+                if log is p._log:
+                    burst()
+                return work(log, *args, **named)
+
+            return call
+
+        burst()
+        burst()
+        for name in ("epoch", "since", "checkpoint", "read"):  # whenever something is read, another process evicts
+            monkeypatch.setattr(EventLog, name, evicting_first(getattr(EventLog, name)))
+        p.privacy.export(tmp_path / "profile.json")
+        monkeypatch.undo()
+        assert p.status().drops["log_bytes"] > 0
+    document = read_profile(tmp_path / "profile.json")
+    assert document.state is not None
+    with open_profile(bundle, copied(empty, tmp_path / "other")) as there:
+        there.privacy.import_(tmp_path / "profile.json")
+        features = there.features.status()
+        assert features.events + features.ahead == document.events[-1].sequence
 
 
 def test_another_program_takes_over_what_is_still_an_event(exported: tuple[Path, int], tmp_path: Path) -> None:

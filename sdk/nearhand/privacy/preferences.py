@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from nearhand.bundle.document import decode, load, serialize
+from nearhand.clock import Clock
 from nearhand.errors import BundleFormatError, NearhandError, StorageError, UsageError
+from nearhand.monitoring import Meter
 from nearhand.profile import ProfileStore
 
 Consent: TypeAlias = Literal["off", "local", "sync"]
@@ -16,6 +18,7 @@ CONSENTS: tuple[Consent, ...] = ("off", "local", "sync")
 
 NAME = "preferences"
 """Of the value in the store."""
+_FRESH_NS = 1_000_000_000
 _REMEDY = "erase the profile, or set the preferences again"
 
 
@@ -45,20 +48,32 @@ class Preferences:
 
 
 class PreferenceStore:
-    """The preferences of a profile, kept in its store. Safe for several threads."""
+    """The preferences of a profile, kept in its store. Safe for several threads, and for several processes.
 
-    def __init__(self, store: ProfileStore) -> None:
+    What another process has changed is noticed within a second, and at once by whoever changes something here.
+    """
+
+    def __init__(self, store: ProfileStore, clock: Clock, meter: Meter) -> None:
         """
         Raises:
             StorageError: they cannot be read, or are damaged.
         """
         self._store = store
+        self._clock = clock
+        self._meter = meter
         self._lock = threading.Lock()
-        self._current = self._read()
+        self._hold(self._read())
 
     @property
     def current(self) -> Preferences:
-        """What holds now."""
+        """What holds now. If it cannot be read again, which is counted, what held before."""
+        if self._clock.monotonic_ns() >= self._fresh_until_ns:
+            with self._lock:
+                try:
+                    self._hold(self._read())
+                except StorageError as error:
+                    self._hold(self._current)
+                    self._meter.degraded("the preferences could not be read again", error)
         return self._current
 
     def change(self, **changes: Any) -> Preferences:
@@ -94,7 +109,7 @@ class PreferenceStore:
     def hold(self, preferences: Preferences) -> None:
         """Take what the store was given by somebody else."""
         with self._lock:
-            self._current = preferences
+            self._hold(preferences)
 
     def reload(self) -> None:
         """Take what the store has, after it was cleared.
@@ -103,7 +118,7 @@ class PreferenceStore:
             StorageError: they cannot be read, or are damaged.
         """
         with self._lock:
-            self._current = self._read()
+            self._hold(self._read())
 
     def _edit(self, edit: Callable[[Preferences], Preferences]) -> Preferences:
         with self._lock:
@@ -112,8 +127,12 @@ class PreferenceStore:
                 edited = edit(now)
                 if edited != now:
                     self._store.put(NAME, serialize(edited))
-            self._current = edited
+            self._hold(edited)
             return edited
+
+    def _hold(self, preferences: Preferences) -> None:
+        self._current = preferences
+        self._fresh_until_ns = self._clock.monotonic_ns() + _FRESH_NS
 
     def _read(self) -> Preferences:
         content = self._store.get(NAME)
