@@ -321,12 +321,11 @@ class Recommender:
         first.sort()  # the encoder's candidates stay as they were scored
         own = len(found.rows)
         all_rows, all_vectors = np.concatenate(rows)[first], np.concatenate(vectors)[first]
+        _check_finite(user.vector, all_vectors)
         scores = np.concatenate([found.scores, all_vectors[own:] @ user.vector[0]])
+        _check_finite(scores)
         disliked = self._catalogue.rows(less_like)
         less = self._vectors(retriever, disliked) if disliked else None
-        if not all(np.isfinite(numbers).all() for numbers in (scores, all_vectors, less) if numbers is not None):
-            remedy = "use another variant or rebuild the bundle"
-            raise ModelError("gives a number that is not finite", place="encoder or index", remedy=remedy)
         return _Pool(all_rows, scores.astype(np.float64), all_vectors, "local", history, user, less, frozenset(passed))
 
     def _passed(self, item_ids: Sequence[str]) -> list[int]:
@@ -338,15 +337,19 @@ class Recommender:
     def _vectors(self, retriever: Retriever, rows: Sequence[int]) -> NDArray[np.float32]:
         """The item vectors, float32 [n, factors]: the encoder gives those of the items that it reads."""
         known = self._known_vectors
-        missing = [row for row in rows if row not in known]
-        if len(known) + len(missing) > _KNOWN_VECTORS:
-            known.clear()
-            missing = list(rows)
+        # A copy: a stage that was left behind may make room in `known` meanwhile.
+        found = {row: vector for row in rows if (vector := known.get(row)) is not None}
+        missing = [row for row in rows if row not in found]
         for start in range(0, len(missing), retriever.window):
             chunk = missing[start : start + retriever.window]
             read = retriever.encode(*padded(chunk, [1.0] * len(chunk), retriever.window))
-            known.update(zip(chunk, read.history_vectors[: len(chunk)].copy(), strict=True))
-        return np.array([known[row] for row in rows])
+            found.update(zip(chunk, read.history_vectors[: len(chunk)].copy(), strict=True))
+        vectors = np.array([found[row] for row in rows])
+        _check_finite(vectors)  # before they are kept
+        if len(known) + len(missing) > _KNOWN_VECTORS:
+            known.clear()
+        known.update(found)
+        return vectors
 
     def _popular(self, k: int, applied: AppliedFilter, passed: Sequence[int]) -> _Pool:
         exclude = applied.excluded_rows()
@@ -599,3 +602,13 @@ def _normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     found: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-30))
     return found
+
+
+def _check_finite(*numbers: NDArray[np.float32] | NDArray[np.float64]) -> None:
+    """
+    Raises:
+        ModelError: one is not.
+    """
+    if not all(np.isfinite(each).all() for each in numbers):
+        remedy = "use another variant or rebuild the bundle"
+        raise ModelError("gives a number that is not finite", place="encoder or index", remedy=remedy)
