@@ -134,6 +134,17 @@ def test_nothing_is_left_of_a_life_and_the_profile_is_new(
         assert served(p) == of_a_new_profile(bundle, empty, tmp_path / "another", clock.now_ms())
 
 
+def test_what_is_in_memory_is_not_written_when_it_is_closed(bundle: Path, data_dir: Path, clock: ManualClock) -> None:
+    with open_profile(bundle, data_dir, clock) as p:
+        taste(p, clock, (6, 12, 18))
+        name = answered(p, clock, 3)[0].recommendation_id
+        assert p.status().learned == 6
+        p.privacy.erase()
+    assert name.encode() not in raw(data_dir)
+    with open_profile(bundle, data_dir, clock) as p:
+        check_is_new(p)
+
+
 class Breaking(sqlite3.Connection):
     """Fails at a statement, once or, as if the process were killed there, from it on: then no file changes any more."""
 

@@ -161,6 +161,25 @@ def test_what_was_learned_a_moment_ago_is_in_the_document(
             assert other.status().learned == p.status().learned
 
 
+def test_what_was_learned_from_events_that_are_gone_is_taken_along(
+    bundle: Path, data_dir: Path, empty: Path, tmp_path: Path
+) -> None:
+    clock = ManualClock(NOW)
+    with open_profile(bundle, data_dir, clock) as p:
+        taste(p, clock, (6, 12, 18))
+        answered(p, clock, 3)
+        assert p.status().learned == 6
+        for start in range(0, 512, 64):
+            p.record_many([planted(10_000 + start + n) for n in range(64)])
+        p.privacy.export(tmp_path / "profile.json")
+        assert "m_6" not in {event.item_id for event in read_profile(tmp_path / "profile.json").events}
+    with open_profile(bundle, copied(empty, tmp_path / "other"), clock) as other:
+        other.privacy.import_(tmp_path / "profile.json")
+        assert other.status().learned == 6
+    with open_profile(bundle, tmp_path / "other", clock) as other:
+        assert other.status().learned == 6
+
+
 def test_no_event_is_in_the_document_and_in_the_state_of_the_evicted(
     bundle: Path, data_dir: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,7 +218,6 @@ class Privacy:
         """
         archive = read_profile(Path(path))
         kept = self._kept
-        same = archive.fingerprint == kept.fingerprint
         values = {NAME: serialize(archive.preferences), **{name: archive.values.get(name) for name in kept.values}}
         journals = {name: archive.journals.get(name, ()) for name in kept.journals}
         with kept.alone():
@@ -231,7 +230,7 @@ class Privacy:
             kept.store.replace(values, journals)
             try:
                 # Last: a profile that was killed before has no events, and can be imported into again.
-                kept.log.restore(archive.events, archive.epoch, archive.fingerprint, archive.state if same else None)
+                kept.log.restore(archive.events, archive.epoch, archive.fingerprint, archive.state)
             except BaseException:
                 kept.store.replace(*before)
                 raise
