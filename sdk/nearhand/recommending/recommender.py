@@ -39,7 +39,7 @@ _SEEDS = 2
 """The latest liked items, whose likes are candidates."""
 _KNOWN_VECTORS = 2000
 """Item vectors that stay in memory, about half a megabyte: popular items are candidates of every list."""
-_LESS = 2.0
+_LESS = 3.0
 """By how many spreads of the scores an item is lowered that is wholly like one that less is wanted of."""
 
 
@@ -410,7 +410,8 @@ class Recommender:
         disliked = self._catalogue.rows(less_like)
         if not disliked or not len(pool.rows):
             return None
-        return -_LESS * self._likeness(pool, disliked, pool.less)
+        lowered: NDArray[np.float64] = -_LESS * self._likeness(pool, disliked, pool.less).max(axis=1)
+        return lowered
 
     def _lifted(self, pool: _Pool) -> NDArray[np.float64] | None:
         """How much each candidate is lifted for being like the latest likes, in spreads; from 0."""
@@ -425,10 +426,13 @@ class Recommender:
         if not liked:
             return None
         rows = [pool.history[place].row for place in liked]
-        return float(reaction.weight) * self._likeness(pool, rows, pool.user.history_vectors[liked])
+        # The mean: what several of them have in common counts most.
+        alike = self._likeness(pool, rows, pool.user.history_vectors[liked])
+        lifted: NDArray[np.float64] = float(reaction.weight) * alike.mean(axis=1)
+        return lifted
 
     def _likeness(self, pool: _Pool, rows: Sequence[int], vectors: NDArray[np.float32] | None) -> NDArray[np.float64]:
-        """How like the most like of some items each candidate is: float64 [n], 0 to 1.
+        """How like each of some items each candidate is: float64 [n, items], 0 to 1.
 
         Likeness is the mean of the vectors' cosine, if it is above 0, and of the genres that are shared among all
         genres of the two.
@@ -442,7 +446,7 @@ class Recommender:
         alike = shared / np.maximum(union, 1.0)
         if vectors is not None and pool.vectors.shape[1]:
             alike = (alike + np.maximum(_normalized(pool.vectors) @ _normalized(vectors).T, 0.0)) / 2
-        found: NDArray[np.float64] = alike.max(axis=1).astype(np.float64)
+        found: NDArray[np.float64] = alike.astype(np.float64)
         return found
 
     @cached_property
