@@ -12,8 +12,12 @@ demo: .venv/.demo ## Train, convert, prove and recommend on real or sample data.
 	@history=$$($(BIN)/python -m model_zoo find build/films-als "Heat" "Casino" "The Godfather" "Pulp Fiction") \
 	  && $(BIN)/nearhand recommend $(BUNDLE) --history $$history -k 10
 
+# Two processes, each of which takes one file of tests after another, in the order of the files: those that take minutes
+# are the first ones, and of a file all share what it trains or compiles. Benchmarks never run beside anything, so their
+# plugin stays out. Threads of OpenMP that wait must not take the time of the other process.
 test: .venv/.test ## All tests but the benchmarks; emulated processors where `make environments` has prepared them.
-	$(BIN)/python -m pytest --ignore tests/benchmarks
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --ignore tests/benchmarks -p no:benchmark --durations=25 \
+	  --numprocesses auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 torture: .venv/.test ## The long suites: 5,000 streams of events per operator, 1,000 random kills, 10,000 random trees.
 	$(BIN)/python -m pytest -m torture

@@ -1,4 +1,4 @@
-"""Runs on every machine: the ordered lists of a bundle for given histories, on each runtime that is there.
+"""Runs on every machine: the ordered int8 lists of a bundle for given histories, on each runtime that is there.
 
     python compute_lists.py BUNDLE HISTORIES.json SUMS.onnx OUTPUT.json
 
@@ -41,6 +41,8 @@ def main() -> None:
                     candidates=manifest.retrieval.policy.candidates,
                 )
                 check_golden(retriever, golden, encoder.precision, place=f"{name}/{encoder.precision}")
+                if encoder.precision != "int8":  # other lists are equal only as far as the golden vectors ask for
+                    continue
                 lists, vectors = [], []
                 for history in histories:
                     rows, confidences = padded(history["rows"], history["confidences"], retriever.window)
@@ -49,7 +51,7 @@ def main() -> None:
                     lists.append({"rows": found.rows[:10].tolist(), "scores": found.scores[:10].tolist()})
                     vectors.append(user.vector)
                 result[f"{name}/{encoder.precision}"] = lists
-                if name == "onnx" and encoder.precision == "int8":
+                if name == "onnx":
                     result["sums"] = integer_sums(runtime, sums_path, vectors)
     output.write_text(json.dumps(result))
 

@@ -37,12 +37,18 @@ class Films:
     users: list[HeldOutUser]
 
 
-def make_films(dataset: Dataset, folder: Path, *, histories: int = 200, **options: object) -> Films:
+def make_films(dataset: Dataset, folder: Path, *, histories: int = 200) -> Films:
     """Train and convert as `make demo` does."""
     train(dataset, folder)
     recipe, model = read_recipe(folder / "recipe.toml"), read_factors(folder / "model.npz")
-    settings = {"targets": ["onnx", "tflite"], "precisions": ["fp32", "int8"], **options}
-    conversion = convert(model, read_dataset(folder), recipe, folder / "films.nearhand", **settings)  # type: ignore[arg-type]
+    conversion = convert(
+        model,
+        read_dataset(folder),
+        recipe,
+        folder / "films.nearhand",
+        targets=["onnx", "tflite"],
+        precisions=["fp32", "int8"],
+    )
     split = temporal_split(positives(dataset.interactions, recipe.minimum_rating))
     users = list(held_out_users(split, recipe.policy(model.alpha), recipe.interaction_event))
     chosen = [users[i] for i in np.linspace(0, len(users) - 1, histories).astype(int)]

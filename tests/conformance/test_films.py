@@ -13,14 +13,18 @@ import pytest
 from onnx import helper
 
 from model_zoo.datasets.sample import sample_dataset
+from model_zoo.films_als.train import train
 from nearhand.bundle.schema import Precision, RuntimeName, Variant
 from nearhand.explain import contributions
 from nearhand.retrieval import Retriever, padded
 from nearhand.runtime import installed_runtimes
 from nearhand_converters.graph.fold_in import fold_in_exact, whiten
 from nearhand_converters.parity.source import SourceModel, top_rows
+from nearhand_converters.pipeline import convert
 from nearhand_converters.quantize.rows import quantize_rows
-from tests.conformance.conftest import Films, make_films
+from nearhand_converters.recipe import read_recipe
+from nearhand_converters.sources.factors import read_factors
+from tests.conformance.conftest import Films
 from tests.environments import Environment, environments
 
 Lists = dict[str, list[dict[str, Any]]]
@@ -80,8 +84,12 @@ def test_int8_ranks_as_well_on_movielens(movielens_films: Films, runtime: Runtim
 
 
 def test_int8_ranks_as_well_for_20_000_simulated_users(tmp_path: Path) -> None:
-    films = make_films(sample_dataset(20_000), tmp_path, precisions=["int8"])
-    evidence = films.conversion.manifest.retrieval.evidence
+    dataset = sample_dataset(20_000)
+    train(dataset, tmp_path)
+    recipe, model = read_recipe(tmp_path / "recipe.toml"), read_factors(tmp_path / "model.npz")
+    out = tmp_path / "films.nearhand"
+    conversion = convert(model, dataset, recipe, out, targets=["onnx", "tflite"], precisions=["int8"])
+    evidence = conversion.manifest.retrieval.evidence
     assert evidence.users > 19_000
     assert {(v.runtime, v.precision) for v in evidence.variants} == {("onnx", "int8"), ("tflite", "int8")}
     for variant in evidence.variants:
