@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -415,10 +414,14 @@ class Personalizer:
 
     async def record_async(self, event: Event) -> RecordedEvent:
         """:meth:`record` in a worker thread. What was begun is finished, even if nobody waits for it any more."""
+        import asyncio  # what awaits this has it already; others would pay 3 MB for it
+
         return await asyncio.to_thread(self.record, event)
 
     async def recommend_async(self, k: int = 10, **request: Any) -> list[Recommendation]:
         """:meth:`recommend` in a worker thread; cancelling it ends the call early."""
+        import asyncio  # what awaits this has it already; others would pay 3 MB for it
+
         cancelled = threading.Event()
         try:
             return await asyncio.to_thread(self.recommend, k, **{"cancelled": cancelled, **request})
@@ -428,6 +431,8 @@ class Personalizer:
 
     async def predict_async(self, name: str | None = None, **request: Any) -> Prediction:
         """:meth:`predict` in a worker thread."""
+        import asyncio  # what awaits this has it already; others would pay 3 MB for it
+
         return await asyncio.to_thread(self.predict, name, **request)
 
     def pause(self) -> None:
