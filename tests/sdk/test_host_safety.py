@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -201,6 +202,33 @@ def test_closing_while_others_call_ends_them_with_a_usage_error(device: Device, 
         for ended in working:
             assert "closed" in ended.result(60).problem
     assert runtime.open == [], "loaded when nobody would close it any more"
+
+
+@pytest.mark.parametrize("deadline_ms", [None, 60_000])
+@pytest.mark.parametrize("stage", ["retrieve", "rank"])
+def test_a_list_that_is_closed_on_the_way_loads_nothing_again(
+    device: Device, stage: str, deadline_ms: float | None
+) -> None:
+    class Closing(threading.Event):
+        """Asked before each stage."""
+
+        def is_set(self) -> bool:
+            if stage == "retrieve":
+                one.close()
+            return False
+
+    def closing(item_id: str) -> bool:
+        """Asked between the two stages."""
+        if stage == "rank":
+            one.close()
+        return True
+
+    runtime = HookedRuntime()
+    with device.opened(runtime) as one:
+        use_all(one)
+        with pytest.raises(UsageError, match="the Personalizer is closed"):
+            one.recommend(predicate=closing, cancelled=Closing(), deadline_ms=deadline_ms)
+        assert runtime.open == []
 
 
 def test_explanations_can_be_read_after_the_end(device: Device) -> None:
