@@ -37,8 +37,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Print for each group our median as a ratio to each peer's."""
     groups: dict[str, dict[str, float]] = {}
     session = getattr(config, "_benchmarksession", None)
+    notes: list[str] = []
     for bench in session.benchmarks if session is not None else ():
         groups.setdefault(bench.group, {})[bench.params["contender"]] = bench.stats.median
+        notes += [f"{bench.group}: {what} = {value}" for what, value in bench.extra_info.items()]
     if not groups:
         return
     terminalreporter.section("ratios of medians, this run on this machine")
@@ -49,3 +51,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 if peer not in ours:
                     times = f"({median * 1e6:.0f} µs / {other * 1e6:.0f} µs)"
                     terminalreporter.write_line(f"{group}: {name} / {peer} = {median / other:.2f}  {times}")
+    for note in notes:
+        terminalreporter.write_line(note)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import statistics
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -92,9 +94,21 @@ def test_append(
         for thread in threads:
             thread.join()
 
+    alone: list[float] = []
+
     def make_events() -> tuple[tuple[list[Event]], dict[str, object]]:
+        if not contender.endswith("threads"):
+            # The disk's moods last for seconds: only what is done in turns can be compared.
+            statement, rows = rows_like(log, numbers)
+            start = time.perf_counter()
+            for row in rows:
+                raw.execute(statement, row)
+            alone.append(time.perf_counter() - start)
         return ([viewed(next(numbers)) for _ in range(PORTION)],), {}
 
     work = append_together if contender.endswith("threads") else append
     benchmark.pedantic(work, setup=make_events, rounds=rounds)  # type: ignore[no-untyped-call]
-    assert log.count() == before + rounds * PORTION
+    assert log.count() == before + rounds * PORTION + len(alone)
+    if alone and benchmark.stats is not None:
+        ratio = benchmark.stats.stats.median / statistics.median(alone)
+        benchmark.extra_info["nearhand append / raw SQLite insert, in turns"] = f"{ratio:.2f}"
