@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nearhand import Personalizer, UsageError, __version__
+from nearhand import Personalizer, UsageError
 from nearhand.bundle import install_bundle, parse, serialize, verify_bundle
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.tables import TableGolden
@@ -85,9 +85,11 @@ def test_without_retrieval_nothing_recommends_and_the_error_says_so(tmp_path: Pa
         with pytest.raises(UsageError, match=r"bundle shop: makes no recommendations: .* only 'churn', 'order'; open "):
             ask()
     with Personalizer.open(slot.folder, tmp_path / "data") as personalizer:  # it may still predict
-        for verb in (personalizer.recommend, lambda: personalizer.similar("m_1")):
-            with pytest.raises(UsageError, match=r"bundle shop: makes no recommendations: .* only 'churn', 'order'"):
-                verb()
+        says = r"bundle shop: makes no recommendations: .* only 'churn', 'order'"
+        with pytest.raises(UsageError, match=says):
+            personalizer.recommend()
+        with pytest.raises(UsageError, match=says):
+            personalizer.similar("m_1")
         assert personalizer.status().runtime is None
 
 
