@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -541,3 +542,18 @@ def test_processes_do_not_exceed_a_cap(tmp_path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     assert sum(int(output_of(process)) for process in processes) == 30
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"decisions": 1, "actions": ["x"]}', b'{"decisions": 1.5, "actions": []}']
+)
+def test_a_damaged_state_is_told_and_no_cap_is_guessed(tmp_path: Path, content: bytes) -> None:
+    with closing(ProfileStore(tmp_path / "profile.db", durability="process")) as store:
+        policy = DecisionPolicy(name="retention", predictor="churn", rules=(Rule("offer", Decimal("0.5")),))
+        decider = Decider(store, [policy], ManualClock(1_700_000_000_000), b"seed")
+        assert decider.decide("retention", 0.9, version="1.0.0").action == "offer"
+        (name,) = set(decider.values) - {"decision_key"}
+        store.put(name, content)
+        with pytest.raises(StorageError, match="decision_state/retention: is not what was written"):
+            decider.decide("retention", 0.9, version="1.0.0")
+        assert len(decider.history("retention")) == 1

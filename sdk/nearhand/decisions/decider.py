@@ -245,12 +245,24 @@ class Decider:
         return key
 
     def _state(self, name: str) -> tuple[int, list[int]]:
-        """How many decisions there were, and the times of the latest actions, the earliest first."""
+        """How many decisions there were, and the times of the latest actions, the earliest first.
+
+        Raises:
+            StorageError: what is stored is not what was written; a guess could break a cap.
+        """
         content = self._store.get(_state_name(name))
         if content is None:
             return 0, []
-        state = json.loads(content)
-        return state["decisions"], state["actions"]
+        try:
+            state = json.loads(content)
+            count, actions = state["decisions"], state["actions"]
+            if type(count) is not int or any(type(time) is not int for time in actions):
+                raise TypeError("a number is no integer")
+        except (ValueError, KeyError, TypeError) as error:
+            problem = f"is not what was written ({error})"
+            remedy = "erase the profile's data"
+            raise StorageError(problem, place=f"value {_state_name(name)}", remedy=remedy) from error
+        return count, actions
 
 
 def replay(line: str | bytes, policies: Sequence[DecisionPolicy]) -> Decision:
