@@ -62,7 +62,7 @@ class RowEncoder:
             for column in self._category_columns
         ]
         self._thresholds = [np.array(column, np.float64) for column in thresholds]
-        self._zeros = [int(np.searchsorted(column, 0.0)) for column in self._thresholds]
+        self._zeros = np.array([column.searchsorted(0.0) for column in self._thresholds], np.float32)[:, None]
 
     def rows(self, table: Table) -> TableRows:
         """Read rows. Columns that the model does not have are passed over.
@@ -96,11 +96,13 @@ class RowEncoder:
         return found
 
     def _ranks(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
-        ranks = np.empty(numbers.shape, np.float32)
-        for place, (thresholds, zero) in enumerate(zip(self._thresholds, self._zeros, strict=True)):
-            ranks[:, place] = np.searchsorted(thresholds, numbers[:, place]) - zero
-        ranks[np.isnan(numbers)] = np.nan
-        return ranks
+        columns = np.ascontiguousarray(numbers.T)
+        ranks = np.empty(columns.shape, np.float32)
+        for thresholds, column, rank in zip(self._thresholds, columns, ranks, strict=True):
+            rank[:] = thresholds.searchsorted(column)  # below 2²⁴, so exact
+        ranks -= self._zeros
+        ranks[np.isnan(columns)] = np.nan
+        return np.ascontiguousarray(ranks.T)
 
     def _columns(self, table: Table) -> dict[str, Sequence[Any] | NDArray[Any]]:
         """Column → its values, all of one length."""
