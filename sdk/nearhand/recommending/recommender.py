@@ -121,10 +121,7 @@ class Recommender:
         self._stages = Stages(meter)
         self.rows: Mapping[str, int] = {item_id: row for row, item_id in enumerate(items.item_ids)}
         self._catalogue = Catalogue(items)
-        policy = policy or ListPolicy()
-        self._listing = Listing(items, policy)
-        # By score alone, when there is no time for more; the caps always hold.
-        self._capped = Listing(items, ListPolicy(category=policy.category, category_cap=policy.category_cap))
+        self._listing = Listing(items, policy or ListPolicy())
         self._popularity = Popularity(items.popularity)
         self._known_vectors: dict[int, NDArray[np.float32]] = {}
         self.forget()
@@ -448,6 +445,12 @@ class Recommender:
             alike = (alike + np.maximum(_normalized(pool.vectors) @ _normalized(vectors).T, 0.0)) / 2
         found: NDArray[np.float64] = alike.astype(np.float64)
         return found
+
+    @cached_property
+    def _capped(self) -> Listing:
+        """By score alone, when there is no time for more; the caps always hold."""
+        policy = self._policy or ListPolicy()
+        return Listing(self._items, ListPolicy(category=policy.category, category_cap=policy.category_cap))
 
     @cached_property
     def _genres(self) -> NDArray[np.float64]:
