@@ -294,8 +294,9 @@ class Personalizer:
         user_age: int | None = None,
         predicate: Predicate | None = None,
     ) -> list[Recommendation]:
-        """The ``k`` best items for this profile, best first; fewer if the policy's caps and the filters leave no more of
-        the candidates.
+        """The ``k`` best items for this profile, best first.
+
+        There are fewer if the policy's caps and the filters leave no more of the candidates.
 
         Items the user has already seen, and those that were blocked, are not recommended. Without a positive history
         the most popular items are, and also when the models or the log fail: ``status().degradations`` says so.
