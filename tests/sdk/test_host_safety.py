@@ -714,12 +714,12 @@ ODD_BUT_FINE: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def _name(request_: dict[str, Any]) -> str:
+def _id_of(request_: dict[str, Any]) -> str:
     """The same in every process, as the order of a set is not."""
     return " ".join(f"{name} {type(value).__name__}" for name, value in request_.items())
 
 
-@pytest.mark.parametrize("request_", ODD_BUT_FINE, ids=_name)
+@pytest.mark.parametrize("request_", ODD_BUT_FINE, ids=_id_of)
 def test_what_is_odd_but_fine_is_answered(listener: Personalizer, request_: dict[str, Any]) -> None:
     assert_valid(listener.recommend(**request_), 10, absent=[2, 8])
 
