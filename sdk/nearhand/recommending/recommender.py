@@ -154,7 +154,7 @@ class Recommender:
             return self._fold
 
     def recommend(self, request: Request) -> list[Recommendation]:
-        """The best items, best first; fewer than ``k`` only if not more are left of the catalogue.
+        """The best items, best first; fewer than ``k`` if the caps and filters leave no more of the candidates.
 
         Raises:
             UsageError: the request is wrong. CancelledError: the caller has cancelled.
