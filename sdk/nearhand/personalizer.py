@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +28,7 @@ from nearhand.privacy import Consent, Kept, PreferenceStore, Privacy
 from nearhand.profile import ProfileStore
 from nearhand.ranking import FeatureRows, Predicate, Predictor, RowEncoder
 from nearhand.recommending import Recommendation, Recommender, Request, check_context
+from nearhand.records import dataclass
 from nearhand.retrieval import OpenedRetriever, open_retriever
 from nearhand.runtime import Runtime, guarded, installed_runtimes
 from nearhand.version import __version__
@@ -260,6 +260,18 @@ class Personalizer:
             if self._preferences.current.consent == "off":
                 return [self._unrecorded(event) for event in events]
             return self._log.append_many(events)
+
+    def events(self, after: int = 0) -> list[RecordedEvent]:
+        """All that the profile's log holds, in the order it was recorded, for a screen that shows it to its user.
+
+        Args:
+            after: the ``sequence`` of the last event that the app has already; 0: all.
+
+        Raises:
+            StorageError: the log cannot be read. UsageError: ``after`` is no sequence number.
+        """
+        self._check_open()
+        return self._log.since(after)
 
     @property
     def features(self) -> FeatureStore:

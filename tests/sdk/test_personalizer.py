@@ -809,3 +809,11 @@ def test_tastes_are_told_apart_by_the_tiny_model(opened: Open, tmp_path: Path) -
         one = opened(data_dir=tmp_path / str(taste))
         record(one, "item_liked", [taste, taste + TASTES, taste + 2 * TASTES])
         assert sum(taste_of(row) == taste for row in rows_of(one.recommend(10))) >= 8
+
+
+def test_events_are_what_was_recorded_in_that_order(personalizer: Personalizer) -> None:
+    recorded = [personalizer.record(Event("item_viewed", item_id=f"m_{row}")) for row in range(3)]
+    assert personalizer.events() == recorded
+    assert personalizer.events(recorded[0].sequence) == recorded[1:]
+    personalizer.privacy.forget(recorded[1].event_id)
+    assert personalizer.events() == [recorded[0], recorded[2]]
