@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from nearhand.errors import UsageError
+from nearhand.records import dataclass
 
 Durability = Literal["process", "power"]
 

@@ -14,7 +14,6 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -23,6 +22,7 @@ from nearhand.bundle.durable import storage_errors, sync_file, sync_folder
 from nearhand.bundle.schema import MANIFEST_PATH
 from nearhand.errors import BundleFormatError, BundleIntegrityError, BundleLimitError, BundlePathError, UsageError
 from nearhand.ids import random_id
+from nearhand.records import dataclass
 
 CHUNK_BYTES = 1 << 20
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from nearhand.bundle.schema import FORMAT_VERSION, MANIFEST_PATH, FileReference,
 from nearhand.bundle.tables import TableGolden, TableModel, parse_table_golden, parse_thresholds, parse_vocabularies
 from nearhand.errors import BundleError, BundleFormatError, BundleIntegrityError, BundleVersionError
 from nearhand.ids import random_id
+from nearhand.records import dataclass
 
 
 @dataclass(frozen=True)

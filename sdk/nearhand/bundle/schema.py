@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
+
+from nearhand.records import dataclass
 
 FORMAT_VERSION = 1
 """The bundle format this SDK reads and the converters write."""

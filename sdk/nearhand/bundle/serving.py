@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
 from nearhand.bundle.document import FieldError
 from nearhand.bundle.schema import NAME
+from nearhand.records import dataclass
 
 MAX_DAYS = 3650
 MAX_TIMES = 1000

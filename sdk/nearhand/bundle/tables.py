@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice, pairwise
 from typing import Literal
@@ -20,6 +19,7 @@ from nearhand.bundle.schema import (
     Variant,
 )
 from nearhand.errors import BundleFormatError
+from nearhand.records import dataclass
 
 TableRole = Literal["ranker", "predictor"]
 Task = Literal["regression", "binary", "multiclass", "ranking", "cluster", "transform"]

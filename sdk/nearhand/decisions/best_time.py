@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from nearhand.errors import UsageError
 from nearhand.events import RecordedEvent
 from nearhand.features.arithmetic import decayed
+from nearhand.records import dataclass
 
 #: What an event of each type counts; other types, such as an impression, count nothing.
 ENGAGEMENT: Mapping[str, int] = MappingProxyType(

@@ -33,7 +33,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -47,6 +47,7 @@ from nearhand.events import DAY_MS, Scalar
 from nearhand.hashing import murmur3_32
 from nearhand.ids import random_id
 from nearhand.profile import ProfileStore
+from nearhand.records import dataclass
 
 JOURNAL = "decision"
 KEY = "decision_key"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from nearhand.cipher import Cipher
@@ -11,6 +10,7 @@ from nearhand.errors import StorageError, UsageError
 from nearhand.events.rows import COLUMNS, SIZE, recorded
 from nearhand.events.schema import transaction
 from nearhand.events.state import Checkpointer, checkpoint, save_checkpoint
+from nearhand.records import dataclass
 
 DAY_MS = 86_400_000
 CHECK_EVERY = 64  # events from one look at the caps to the next: by so many, the largest of them, the log may be over

@@ -7,11 +7,12 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nearhand.errors import EventError
+from nearhand.records import dataclass
 
 Scalar: TypeAlias = str | int | float | bool | None
 JSON: TypeAlias = "Scalar | Sequence[JSON] | Mapping[str, JSON]"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Literal, TypeAlias, TypeGuard, get_args
 
 from nearhand.errors import EventError
 from nearhand.events.event import JSON, MAX_ID_CHARACTERS, MAX_KEY_CHARACTERS, RESET, Event, is_name, near_match
+from nearhand.records import dataclass
 
 PropertyKind: TypeAlias = Literal["text", "number", "boolean"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from nearhand.cipher import Cipher
 from nearhand.events.event import RecordedEvent
 from nearhand.events.rows import SELECT, recorded
 from nearhand.events.schema import transaction
+from nearhand.records import dataclass
 
 
 class Checkpointer(Protocol):

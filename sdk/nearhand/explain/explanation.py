@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
 from nearhand.explain.texts import Message, because, say
+from nearhand.records import dataclass
 from nearhand.retrieval import HistoryItem
 
 NAMED_ITEMS = 2

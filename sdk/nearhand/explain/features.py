@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -13,6 +12,7 @@ from nearhand.errors import ModelError, UsageError
 from nearhand.explain.texts import Message, listed_phrases, say
 from nearhand.features import Program
 from nearhand.features import views as schema
+from nearhand.records import dataclass
 
 Direction: TypeAlias = Literal["lower", "higher", "usual", "different"]
 Kind: TypeAlias = Literal["amount", "count", "time", "category"]

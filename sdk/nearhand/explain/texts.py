@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 from nearhand.errors import UsageError
+from nearhand.records import dataclass
 
 Message: TypeAlias = Literal[
     "popular",  # there is no history yet

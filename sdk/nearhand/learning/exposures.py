@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from nearhand.clock import Clock
 from nearhand.errors import StorageError, UsageError
 from nearhand.events import RecordedEvent, Scalar
 from nearhand.profile import ProfileStore
+from nearhand.records import dataclass
 
 JOURNAL = "exposure"
 

@@ -7,13 +7,13 @@ policy does had a propensity of 0. The decisions may have been those of a policy
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.errors import UsageError
+from nearhand.records import dataclass
 
 Interval: TypeAlias = Literal["normal", "bootstrap"]
 

@@ -6,10 +6,10 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nearhand.clock import Clock
+from nearhand.records import dataclass
 
 _KEPT = 512
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from nearhand.explain.texts import FALLBACK
 from nearhand.features import FeatureVector
 from nearhand.features.store import FeatureStore
 from nearhand.ranking import FeatureRows, Predictor, TableRows
+from nearhand.records import dataclass
 
 Kind: TypeAlias = Literal["prediction", "segment"]
 
@@ -95,12 +96,12 @@ class Segment:
     version: str
 
 
-@dataclass
 class _Loaded:
-    predictor: Predictor
-    rows: FeatureRows
-    users: int = 0
-    is_dropped: bool = False
+    def __init__(self, predictor: Predictor, rows: FeatureRows) -> None:
+        self.predictor = predictor
+        self.rows = rows
+        self.users = 0
+        self.is_dropped = False
 
 
 class Predictors:

@@ -27,7 +27,6 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from nearhand.errors import EventError, StorageError, UsageError
 from nearhand.events import RecordedEvent, recorded_from_json, recorded_to_json
 from nearhand.privacy.preferences import Preferences, read_preferences
 from nearhand.profile import Entry
+from nearhand.records import dataclass
 
 FORMAT = 1
 KIND = "nearhand profile"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from nearhand.clock import Clock
 from nearhand.ids import random_id
 from nearhand.profile import ProfileStore
+from nearhand.records import dataclass
 
 JOURNAL = "audit"
 _KEPT = 2000

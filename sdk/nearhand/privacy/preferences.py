@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from nearhand.bundle.document import decode, load, serialize
@@ -12,6 +12,7 @@ from nearhand.clock import Clock
 from nearhand.errors import BundleFormatError, NearhandError, StorageError, UsageError
 from nearhand.monitoring import Meter
 from nearhand.profile import ProfileStore
+from nearhand.records import dataclass
 
 Consent: TypeAlias = Literal["off", "local", "sync"]
 CONSENTS: tuple[Consent, ...] = ("off", "local", "sync")

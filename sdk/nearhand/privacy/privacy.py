@@ -5,7 +5,6 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from nearhand.bundle.document import serialize
@@ -19,6 +18,7 @@ from nearhand.privacy.archive import Archive, read_profile, write_profile
 from nearhand.privacy.audit import Audit, AuditEntry
 from nearhand.privacy.preferences import NAME, Consent, Preferences, PreferenceStore, check_consent
 from nearhand.profile import ProfileStore
+from nearhand.records import dataclass
 
 _LESS_LIKE_KEPT = 100
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -21,6 +20,7 @@ from nearhand.errors import UsageError
 from nearhand.events import Scalar
 from nearhand.features import CandidateFeatures, CompiledProgram, FeatureVector
 from nearhand.ranking.rows import MISSING, UNKNOWN, RowEncoder, TableRows, _code, _number
+from nearhand.records import dataclass
 
 CONTEXT = "context."
 _LARGEST_LOOKUP = 1 << 18

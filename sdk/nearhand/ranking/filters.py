@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
 from nearhand.errors import UsageError
+from nearhand.records import dataclass
 
 Predicate = Callable[[str], bool]
 """An app's own rule: item id → whether it may be recommended."""

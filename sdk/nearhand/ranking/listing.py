@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ from nearhand.bundle.schema import Items
 from nearhand.bundle.serving import Exploration, ListPolicy
 from nearhand.errors import ModelError, UsageError
 from nearhand.features.arithmetic import decayed
+from nearhand.records import dataclass
 
 _DAY_MS = 86_400_000
 _LOG2_E = 1.4426950408889634  # nearest float64

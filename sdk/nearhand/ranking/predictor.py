@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +19,7 @@ from nearhand.config import Config
 from nearhand.errors import ModelError, RuntimeUnavailableError
 from nearhand.ranking.rows import RowEncoder, Table, TableRows
 from nearhand.ranking.selftest import check_table_golden
+from nearhand.records import dataclass
 from nearhand.runtime import Runtime, Session, installed_runtimes
 from nearhand.version import __version__
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from nearhand.bundle.document import listed
 from nearhand.bundle.tables import Column
 from nearhand.errors import UsageError
+from nearhand.records import dataclass
 
 Value: TypeAlias = str | float | bool | None
 Table: TypeAlias = Sequence[Mapping[str, Value]] | Mapping[str, Value | Sequence[Value] | NDArray[Any]]

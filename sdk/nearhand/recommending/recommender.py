@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from random import Random
 from typing import Generic, TypeVar
@@ -29,6 +29,7 @@ from nearhand.ranking import AppliedFilter, Catalogue, FeatureRows, Filter, List
 from nearhand.recommending.request import Request, check_k
 from nearhand.recommending.results import Recommendation, Source
 from nearhand.recommending.stages import Deadline, Stages
+from nearhand.records import dataclass
 from nearhand.retrieval import HistoryFold, HistoryItem, Popularity, Retriever, User, padded
 
 T = TypeVar("T")

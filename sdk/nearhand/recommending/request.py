@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from nearhand.errors import UsageError
 from nearhand.events import Scalar
 from nearhand.ranking import Predicate
+from nearhand.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from nearhand.explain import Explanation
+from nearhand.records import dataclass
 
 Source: TypeAlias = Literal["local", "cloud", "fallback"]
 

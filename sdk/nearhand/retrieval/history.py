@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Policy
 from nearhand.events import RecordedEvent
+from nearhand.records import dataclass
 
 PADDING_ROW = -1
 
@@ -62,10 +62,10 @@ def padded(
     )
 
 
-@dataclass
 class _ItemState:
-    latest: tuple[int, int] = (0, 0)
-    events: list[tuple[tuple[int, int], HistoryEvent]] = field(default_factory=list)
+    def __init__(self, latest: tuple[int, int]) -> None:
+        self.latest = latest
+        self.events: list[tuple[tuple[int, int], HistoryEvent]] = []
 
 
 class HistoryFold:

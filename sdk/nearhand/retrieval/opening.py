@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from nearhand.bundle import BundleFolder
@@ -13,6 +12,7 @@ from nearhand.bundle.schema import Precision, RuntimeName, Variant
 from nearhand.config import Config
 from nearhand.errors import ModelError, RuntimeUnavailableError
 from nearhand.monitoring import Meter
+from nearhand.records import dataclass
 from nearhand.retrieval.retriever import Retriever
 from nearhand.retrieval.selftest import check_golden
 from nearhand.runtime import Runtime

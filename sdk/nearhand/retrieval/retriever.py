@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.errors import ModelError
+from nearhand.records import dataclass
 from nearhand.runtime import Session
 
 

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from nearhand.bundle.schema import TensorSpec
 from nearhand.errors import ModelError
+from nearhand.records import dataclass
 from nearhand.retrieval import padded
 from nearhand.runtime import Runtime, Session, Tensors
 
