@@ -1,9 +1,17 @@
-"""Features of candidates: of the items themselves, and of a profile's events with them, for a whole array at once."""
+"""Features of candidates: of the items themselves, and of a profile's events with them, for a whole array at once.
+
+What items have is looked up in tables, with a row for each item of the catalogue and a last one for items that it does
+not have; they are made when candidates are first asked for. What a profile has for the candidates is read as a note of
+plain values, so that the notes of several readings become one array.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import repeat
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -12,6 +20,7 @@ from numpy.typing import NDArray
 from nearhand.features import views as schema
 from nearhand.features.compile import (
     UNITS_MS,
+    Column,
     Frame,
     Plan,
     States,
@@ -20,14 +29,20 @@ from nearhand.features.compile import (
     weights_state,
     windowed,
 )
+from nearhand.features.items import Cell
 from nearhand.features.operands import texts
+from nearhand.features.parts import MAX_VALUE
 from nearhand.features.state import TextStamps
-from nearhand.features.steps import ApplyArray, apply_steps_to_array, bound_number, codes, encoder, is_integer
+from nearhand.features.steps import apply_steps_to_array, bound_number, codes, encoder, is_integer
 
-Values: TypeAlias = NDArray[np.float64] | NDArray[np.int32]
+Table: TypeAlias = Callable[[], NDArray[Any]]
+"""Makes the table, or has it: [items + 1], or [items + 1, width]."""
+
+LARGEST = float(np.finfo(np.float32).max)
+_ABSENT = repeat(-1)
+_NONE = repeat(0)
 
 
-@dataclass(frozen=True)
 class Candidates:
     """Whose features are asked for.
 
@@ -36,20 +51,107 @@ class Candidates:
         rows: intp [n], their rows of the catalogue; −1 for an item it does not have.
     """
 
-    item_ids: Sequence[str]
-    rows: NDArray[np.intp]
+    def __init__(self, item_ids: tuple[str, ...], rows: Mapping[str, int]) -> None:
+        self.item_ids = item_ids
+        self.rows = np.fromiter(map(rows.get, item_ids, _ABSENT), np.intp, len(item_ids))
+        self._taken: dict[Table, NDArray[Any]] = {}
+
+    def take(self, table: Table) -> NDArray[Any]:
+        """The candidates' rows of a table; not to be changed."""
+        found = self._taken.get(table)
+        if found is None:
+            found = self._taken[table] = table()[self.rows]
+        return found
 
 
-EmitItems: TypeAlias = Callable[[Frame, Candidates], Values]
+Note: TypeAlias = Callable[[Frame, Candidates], Any]
+"""Reads what a profile has for the candidates."""
 
 
 @dataclass(frozen=True)
 class ItemOutput:
-    """A view of candidates as a column: its dtype and width, and what gives its values, [n] or [n, width]."""
+    """A view of candidates as a column.
+
+    Attributes:
+        table: of a view of the items alone, its values, of the column's dtype, [items + 1, width].
+        bind, values: of another one: what reads a note, and what makes an array of the notes of m readings: [m, n].
+    """
 
     dtype: Literal["float32", "int32"]
     width: int
-    bind: Callable[[States], EmitItems]
+    table: Table | None = None
+    bind: Callable[[States], Note] | None = None
+    values: Callable[[Candidates, Sequence[Any]], NDArray[np.float64]] | None = None
+
+
+class ItemColumns:
+    """All columns of candidates."""
+
+    def __init__(self, columns: Sequence[Column], outputs: Sequence[ItemOutput], items: int) -> None:
+        """
+        Args:
+            items: how many the catalogue has.
+        """
+        pairs = list(zip(columns, outputs, strict=True))
+        self._items = items
+        self._fixed = [(column, output.table) for column, output in pairs if output.table is not None]
+        self._read = [
+            (column, output.bind, output.values)
+            for column, output in pairs
+            if output.bind is not None and output.values is not None
+        ]
+        self._floats = [place for place, (column, _, _) in enumerate(self._read) if column.dtype == "float32"]
+        self._widths = {
+            dtype: sum(column.width for column in columns if column.dtype == dtype) for dtype in ("float32", "int32")
+        }
+
+    def bind(self, states: States) -> list[Note]:
+        """What reads the notes, one for each view that is not of the items alone."""
+        return [bind(states) for _, bind, _ in self._read]
+
+    def arrays(
+        self, candidates: Candidates, notes: Sequence[Sequence[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """The columns of m readings: float32 [m, n, item_floats] and int32 [m, n, item_ints].
+
+        Args:
+            notes: of each reading, those of all views.
+        """
+        shape = (len(notes), len(candidates.item_ids))
+        floats = np.empty((*shape, self._widths["float32"]), np.float32)
+        ints = np.empty((*shape, self._widths["int32"]), np.int32)
+        if self._fixed:
+            floats[:] = candidates.take(self._fixed_floats)
+            ints[:] = candidates.take(self._fixed_ints)
+        if not self._read or not notes:
+            return floats, ints
+        wide = np.empty((len(self._floats), *shape))
+        at = 0
+        for (column, _, values), of_view in zip(self._read, zip(*notes, strict=True), strict=True):
+            if column.dtype == "float32":
+                wide[at] = values(candidates, of_view)
+                at += 1
+            else:
+                ints[..., column.offset] = values(candidates, of_view)
+        np.minimum(np.maximum(wide, -LARGEST, out=wide), LARGEST, out=wide)
+        for place, numbers in zip(self._floats, wide, strict=True):
+            floats[..., self._read[place][0].offset] = numbers
+        return floats, ints
+
+    def _fixed_floats(self) -> NDArray[np.float32]:
+        return self._tables[0]
+
+    def _fixed_ints(self) -> NDArray[np.int32]:
+        return self._tables[1]
+
+    @cached_property
+    def _tables(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        floats = np.zeros((self._items + 1, self._widths["float32"]), np.float32)
+        ints = np.zeros((self._items + 1, self._widths["int32"]), np.int32)
+        for column, table in self._fixed:
+            target: NDArray[Any] = floats if column.dtype == "float32" else ints
+            target[:, column.offset : column.offset + column.width] = table()
+        return floats, ints
 
 
 def compile_item_output(plan: Plan, view: Any) -> ItemOutput:
@@ -58,75 +160,116 @@ def compile_item_output(plan: Plan, view: Any) -> ItemOutput:
         case schema.Item() if view.encode is not None:
             return _item_codes(plan, view)
         case schema.Item():
-            numbers = _numbers(plan, view.of, float(view.default))
-            return _stepped(view, lambda states: lambda frame, candidates: numbers[candidates.rows])
+            return _item_number(plan, view)
         case schema.ItemAffinity():
-            return _stepped(view, _affinity(plan, view))
+            return _affinity(plan, view)
         case schema.ItemCount():
-            return _stepped(view, _count(plan, view))
+            return _count(plan, view)
         case schema.ItemTimeSince():
-            return _stepped(view, _time_since(plan, view))
+            return _time_since(plan, view)
         case schema.ItemDifference():
-            return _stepped(view, _difference(plan, view))
+            return _difference(plan, view)
         case _:
             raise TypeError(f"{type(view).__name__} is not a view of candidates")
 
 
-def _stepped(view: Any, bind: Callable[[States], Callable[[Frame, Candidates], NDArray[np.float64]]]) -> ItemOutput:
+def _stepped(
+    view: Any,
+    bind: Callable[[States], Note],
+    values: Callable[[Candidates, Sequence[Any]], NDArray[np.float64]],
+) -> ItemOutput:
     if not view.then:
-        return ItemOutput("float32", 1, bind)
-    apply: ApplyArray = apply_steps_to_array(view.then)
+        return ItemOutput("float32", 1, bind=bind, values=values)
+    apply = apply_steps_to_array(view.then)
+    dtype: Literal["float32", "int32"] = "int32" if is_integer(view.then) else "float32"
+    return ItemOutput(dtype, 1, bind=bind, values=lambda candidates, notes: apply(values(candidates, notes)))
 
-    def bind_stepped(states: States) -> EmitItems:
-        emit = bind(states)
-        return lambda frame, candidates: apply(emit(frame, candidates))
 
-    return ItemOutput("int32" if is_integer(view.then) else "float32", 1, bind_stepped)
+def _item_number(plan: Plan, view: schema.Item) -> ItemOutput:
+    integer, apply = is_integer(view.then), apply_steps_to_array(view.then)
+
+    def table() -> NDArray[Any]:
+        numbers = apply(_numbers(plan, view.of, float(view.default)))[:, None]
+        return numbers.astype(np.int32) if integer else numbers.clip(-LARGEST, LARGEST).astype(np.float32)
+
+    return ItemOutput("int32" if integer else "float32", 1, table)
 
 
 def _numbers(plan: Plan, operand: str, default: float) -> NDArray[np.float64]:
     """A column of the catalogue, float64 [items + 1]: index −1, the last, is for items it does not have."""
-    cells = plan.items.columns[operand.removeprefix("item.")]
-    found = [bound_number(cell) for cell in cells]
-    return np.array([*(default if number is None else number for number in found), default])
+    numbers = np.append(_bound_numbers(plan.items.columns[operand.removeprefix("item.")]), np.nan)
+    numbers[np.isnan(numbers)] = default
+    return numbers
+
+
+def _bound_numbers(cells: Sequence[Cell]) -> NDArray[np.float64]:
+    """Of each cell the :func:`bound_number`, or NaN."""
+    if {int, float, type(None)}.issuperset(map(type, cells)):
+        with suppress(OverflowError):  # an integer beyond float64
+            return np.array(cells, np.float64).clip(-MAX_VALUE, MAX_VALUE)
+    return np.array([np.nan if (number := bound_number(cell)) is None else number for cell in cells])
 
 
 def _item_codes(plan: Plan, view: schema.Item) -> ItemOutput:
     assert view.encode is not None
     encode, n = encoder(view.encode, plan.program), view.n
-    table = np.zeros((len(plan.items.item_ids) + 1, n), np.int32)
-    for row, cell in enumerate(plan.items.columns[view.of.removeprefix("item.")]):
-        for place, text in enumerate((texts(cell) or ())[:n]):
-            table[row, place] = encode(text)
-    return ItemOutput("int32", n, lambda states: lambda frame, candidates: table[candidates.rows])
+
+    def table() -> NDArray[np.int32]:
+        cells = plan.items.columns[view.of.removeprefix("item.")]
+
+        def coded(cell: Cell) -> list[int]:
+            found = [encode(text) for text in (texts(cell) or ())[:n]]
+            return found + [0] * (n - len(found))
+
+        return np.array([*_each(cells, coded), [0] * n], np.int32)
+
+    return ItemOutput("int32", n, table)
 
 
-def _affinity(plan: Plan, view: schema.ItemAffinity) -> Callable[[States], Callable[..., NDArray[np.float64]]]:
+def _each(cells: Sequence[Cell], function: Callable[[Cell], Any]) -> list[Any]:
+    """The function of each cell. It is called once for cells that are the same: genres and directors often are."""
+    found: dict[tuple[type, Cell], Any] = {}
+    for key in zip(map(type, cells), cells, strict=True):  # 1 and 1.0 are equal, and different texts
+        if key not in found:
+            found[key] = function(key[1])
+    return [found[key] for key in zip(map(type, cells), cells, strict=True)]
+
+
+def _affinity(plan: Plan, view: schema.ItemAffinity) -> ItemOutput:
     affinity = plan.program.view(view.affinity)
     assert isinstance(affinity, schema.Affinity)
     shares_of = compile_shares(plan, affinity)
-    places, counts = _places(plan, affinity)
     combine = view.combine
+    # Beyond the last text is the share of no text: 0, or for a maximum less than any share.
+    beyond = [-np.inf if combine == "max" else 0.0]
 
-    def bind(states: States) -> Callable[[Frame, Candidates], NDArray[np.float64]]:
+    @lru_cache(maxsize=1)
+    def tables() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return _places(plan, affinity)
+
+    def places() -> NDArray[np.intp]:
+        return tables()[0]
+
+    def counts() -> NDArray[np.float64]:
+        return np.maximum(tables()[1], 1.0)
+
+    def bind(states: States) -> Note:
         shares = shares_of(states)
+        return lambda frame, candidates: shares(frame.as_of) + beyond
 
-        def emit(frame: Frame, candidates: Candidates) -> NDArray[np.float64]:
-            found = shares(frame.as_of)
-            # Beyond the last text is the share of no text: 0, or for a maximum less than any share.
-            found.append(-np.inf if combine == "max" else 0.0)
-            chosen = np.array(found)[places[candidates.rows]]
-            if combine == "max":
-                greatest = chosen.max(axis=1)
-                return np.where(np.isneginf(greatest), 0.0, greatest)
-            total = np.zeros(len(chosen))
-            for column in range(chosen.shape[1]):  # one after the other: numpy's own sum may take another order
-                total += chosen[:, column]
-            return total / np.maximum(counts[candidates.rows], 1) if combine == "mean" else total
+    def values(candidates: Candidates, notes: Sequence[list[float]]) -> NDArray[np.float64]:
+        chosen = np.array(notes)[:, candidates.take(places)]
+        if combine == "max":
+            greatest = chosen.max(axis=2)
+            return np.where(np.isneginf(greatest), 0.0, greatest)
+        total = np.zeros(chosen.shape[:2])
+        for column in range(chosen.shape[2]):  # one after the other: numpy's own sum may take another order
+            total += chosen[:, :, column]
+        if combine == "mean":
+            total /= candidates.take(counts)
+        return total
 
-        return emit
-
-    return bind
+    return _stepped(view, bind, values)
 
 
 def _places(plan: Plan, affinity: schema.Affinity) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -134,58 +277,60 @@ def _places(plan: Plan, affinity: schema.Affinity) -> tuple[NDArray[np.intp], ND
     many they are. intp [items + 1, most texts of an item] and [items + 1].
     """
     known = {text: code - 2 for text, code in codes(plan.program.vocabulary(affinity.vocabulary)).items()}
-    column = plan.items.columns[affinity.of.removeprefix("item.")]
-    of_item = [[known[text] for text in texts(cell) or () if text in known] for cell in column]
-    counts = np.array([*map(len, of_item), 0], np.intp)
-    places = np.full((len(of_item) + 1, max(1, counts.max())), len(known), np.intp)
-    for row, found in enumerate(of_item):
-        places[row, : len(found)] = found
+    cells = plan.items.columns[affinity.of.removeprefix("item.")]
+    of_item = _each(cells, lambda cell: [known[text] for text in texts(cell) or () if text in known])
+    of_item.append([])
+    counts = np.fromiter(map(len, of_item), np.intp, len(of_item))
+    places = np.full((len(of_item), max(1, counts.max())), len(known), np.intp)
+    places[np.arange(places.shape[1]) < counts[:, None]] = [place for found in of_item for place in found]
     return places, counts
 
 
-def _count(plan: Plan, view: schema.ItemCount) -> Callable[[States], Callable[..., NDArray[np.float64]]]:
+def _count(plan: Plan, view: schema.ItemCount) -> ItemOutput:
     index, window = weights_state(plan, view, None, of="item_id")
 
-    def bind(states: States) -> Callable[[Frame, Candidates], NDArray[np.float64]]:
+    def bind(states: States) -> Note:
         state = windowed(states[index], window)
 
-        def emit(frame: Frame, candidates: Candidates) -> NDArray[np.float64]:
+        def note(frame: Frame, candidates: Candidates) -> list[int]:
             state.move(frame.as_of)
-            counts: Mapping[str, int] = state.counts
-            return np.array([counts.get(item_id, 0) for item_id in candidates.item_ids], np.float64)
+            return list(map(state.counts.get, candidates.item_ids, _NONE))
 
-        return emit
+        return note
 
-    return bind
+    return _stepped(view, bind, lambda candidates, notes: np.array(notes, np.float64))
 
 
-def _time_since(plan: Plan, view: schema.ItemTimeSince) -> Callable[[States], Callable[..., NDArray[np.float64]]]:
+def _time_since(plan: Plan, view: schema.ItemTimeSince) -> ItemOutput:
     unit, default = UNITS_MS[view.unit], float(view.default)
     index = plan.state(("text stamps",), TextStamps, view, text="item_id")
 
-    def bind(states: States) -> Callable[[Frame, Candidates], NDArray[np.float64]]:
+    def bind(states: States) -> Note:
         stamps: TextStamps = states[index]
 
-        def emit(frame: Frame, candidates: Candidates) -> NDArray[np.float64]:
-            found = [stamps.latest.get(item_id) for item_id in candidates.item_ids]
-            return np.array([default if at is None else (frame.as_of - at) / unit for at in found])
+        def note(frame: Frame, candidates: Candidates) -> list[float]:
+            as_of = frame.as_of
+            found = map(stamps.latest.get, candidates.item_ids)
+            return [default if at is None else (as_of - at) / unit for at in found]
 
-        return emit
+        return note
 
-    return bind
+    return _stepped(view, bind, lambda candidates, notes: np.array(notes, np.float64))
 
 
-def _difference(plan: Plan, view: schema.ItemDifference) -> Callable[[States], Callable[..., NDArray[np.float64]]]:
-    numbers = _numbers(plan, view.of, np.nan)
+def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:
     minus, default = compile_scalar(plan, plan.program.view(view.minus)), float(view.default)
 
-    def bind(states: States) -> Callable[[Frame, Candidates], NDArray[np.float64]]:
+    @lru_cache(maxsize=1)
+    def numbers() -> NDArray[np.float64]:
+        return _numbers(plan, view.of, np.nan)
+
+    def bind(states: States) -> Note:
         read = minus(states)
+        return lambda frame, candidates: float(read(frame))
 
-        def emit(frame: Frame, candidates: Candidates) -> NDArray[np.float64]:
-            difference = numbers[candidates.rows] - read(frame)
-            return np.where(np.isnan(difference), default, difference)
+    def values(candidates: Candidates, notes: Sequence[float]) -> NDArray[np.float64]:
+        difference = candidates.take(numbers) - np.array(notes)[:, None]
+        return np.where(np.isnan(difference), default, difference)
 
-        return emit
-
-    return bind
+    return _stepped(view, bind, values)

@@ -12,21 +12,20 @@ import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.errors import ProgramError, UsageError
-from nearhand.features.candidates import Candidates, EmitItems, compile_item_output
+from nearhand.features.candidates import LARGEST, Candidates, ItemColumns, Note, compile_item_output
 from nearhand.features.compile import Column, Emit, Feed, Frame, Plan, check_catalogue, compile_output, is_item_view
 from nearhand.features.event import FoldedEvent, ReplayEvent, visible_from
 from nearhand.features.items import ItemTable
 from nearhand.features.program import Program
-from nearhand.features.state import DAY_MS
+from nearhand.features.state import DAY_MS, State
 
 STATE_FORMAT = 1
-_LARGEST = float(np.finfo(np.float32).max)
 _TRIM_EVERY = 256
 _SLACK_MS = DAY_MS
 """State is kept this much longer than the windows ask for, so that a clock that is set back a little costs nothing."""
@@ -65,6 +64,7 @@ class CompiledProgram:
         properties, context_keys: the names, at the first level, that are read of events or requests.
         fingerprint: of the program and of what its state rests on: state of another one is useless.
         pushed: the names and widths of the views that are pushed from outside.
+        item_columns: makes the candidates' arrays.
     """
 
     def __init__(self, program: Program, items: ItemTable) -> None:
@@ -75,8 +75,9 @@ class CompiledProgram:
         chosen = [program.view(name) for name in program.outputs] if program.outputs is not None else program.views
         self._outputs = [(view, compile_output(plan, view)) for view in chosen if not is_item_view(view)]
         self._item_outputs = [(view, compile_item_output(plan, view)) for view in chosen if is_item_view(view)]
-        self._plan = plan
         self.columns = tuple(self._columns())
+        of_items = [column for column in self.columns if column.of == "item"]
+        self.item_columns = ItemColumns(of_items, [output for _, output in self._item_outputs], len(items.item_ids))
         self.floats, self.ints = self._length("profile", "float32"), self._length("profile", "int32")
         self.item_floats, self.item_ints = self._length("item", "float32"), self._length("item", "int32")
         self.properties = frozenset(plan.properties)
@@ -89,11 +90,6 @@ class CompiledProgram:
     def bind(self, states: Sequence[Any]) -> list[Emit]:
         """What puts each view's values into the arrays, in the order of the columns."""
         return [output.bind(states) for _, output in self._outputs]
-
-    def bind_items(self, states: Sequence[Any]) -> list[tuple[Column, EmitItems]]:
-        """The same for candidates, with where the values go."""
-        columns = [column for column in self.columns if column.of == "item"]
-        return list(zip(columns, [output.bind(states) for _, output in self._item_outputs], strict=True))
 
     def column(self, name: str) -> Column:
         """The column of that name.
@@ -153,6 +149,7 @@ class FeatureFold:
         self._trimmed_at = 0
         self._pending: list[_Pending] = []
         self._offered = 0
+        self._candidates = Candidates((), {})
         self._begin(0)
 
     @property
@@ -211,8 +208,7 @@ class FeatureFold:
         ints: list[int] = []
         for emit in self._emitters:
             emit(frame, floats, ints)
-        numbers = np.array(floats).clip(-_LARGEST, _LARGEST).astype(np.float32)
-        return FeatureVector(as_of, numbers, np.array(ints, np.int32))
+        return FeatureVector(as_of, to_float32(floats), np.array(ints, np.int32))
 
     def candidates(
         self,
@@ -228,20 +224,9 @@ class FeatureFold:
             UsageError: ``as_of`` is before ``earliest``.
         """
         frame = self._frame(as_of, utc_offset_minutes, context, pushed)
-        rows = self.program.items.rows
-        found = Candidates(item_ids, np.array([rows.get(item_id, -1) for item_id in item_ids], np.intp))
-        floats = np.empty((len(item_ids), self.program.item_floats), np.float32)
-        ints = np.empty((len(item_ids), self.program.item_ints), np.int32)
-        for column, emit in self._item_emitters:
-            target = floats if column.dtype == "float32" else ints
-            values = emit(frame, found)
-            if column.dtype == "float32":
-                values = values.clip(-_LARGEST, _LARGEST)
-            if column.width == 1:
-                target[:, column.offset] = values.reshape(-1)
-            else:
-                target[:, column.offset : column.offset + column.width] = values
-        return CandidateFeatures(as_of, floats, ints)
+        found = self._found(item_ids)
+        floats, ints = self.program.item_columns.arrays(found, [[note(frame, found) for note in self._notes]])
+        return CandidateFeatures(as_of, floats[0], ints[0])
 
     def dump(self) -> bytes:
         """All of the state, for ``load``."""
@@ -258,7 +243,7 @@ class FeatureFold:
         return hashlib.sha256(data).digest() + data
 
     @classmethod
-    def load(cls, program: CompiledProgram, data: bytes) -> FeatureFold:
+    def load(cls, program: CompiledProgram, data: bytes) -> Self:
         """The fold that gave ``data``.
 
         Raises:
@@ -285,13 +270,23 @@ class FeatureFold:
 
     def _begin(self, epoch: int) -> None:
         self._epoch = epoch
-        self._states = self.program.make_states()
+        self._states = self._make_states()
         self._feeds = {
             event: [(self._states[feed.state].add, feed.tests, feed.read, feed.weight) for feed in feeds]
             for event, feeds in self.program.feeds.items()
         }
         self._emitters = self.program.bind(self._states)
-        self._item_emitters = self.program.bind_items(self._states)
+        self._notes: list[Note] = self.program.item_columns.bind(self._states)
+
+    def _make_states(self) -> Sequence[State]:
+        return self.program.make_states()
+
+    def _found(self, item_ids: Sequence[str]) -> Candidates:
+        """Candidates are often asked for again, and then known."""
+        ids = tuple(item_ids)
+        if ids != self._candidates.item_ids:
+            self._candidates = Candidates(ids, self.program.items.rows)
+        return self._candidates
 
     def _fold(self, event: FoldedEvent) -> None:
         if event.epoch != self._epoch:
@@ -330,6 +325,11 @@ class FeatureFold:
         self._trimmed_at = max(self._trimmed_at, as_of - _SLACK_MS)
         for state in self._states:
             state.trim(self._trimmed_at)
+
+
+def to_float32(numbers: Sequence[float]) -> NDArray[np.float32]:
+    """The nearest float32; the largest for what is larger."""
+    return np.array(numbers).clip(-LARGEST, LARGEST).astype(np.float32)
 
 
 def _plain(event: FoldedEvent) -> list[Any]:

@@ -10,6 +10,7 @@ folding in one batch, one by one, or across restarts gives the same state.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -51,7 +52,8 @@ class Rows:
         values: per row, the operand; weights: per row.
         sums, squares: running sums of the values, one more than there are rows; None unless asked for. They begin with
             the sum of what was trimmed, so only differences mean something.
-        dropped: how many rows were trimmed; disorder: how often a row came in before the last one.
+        dropped: how many rows were trimmed.
+        windows: what is derived of the rows, to be told of those that come or go before the last one.
     """
 
     def __init__(self) -> None:
@@ -62,7 +64,7 @@ class Rows:
         self.sums: list[int] | None = None
         self.squares: list[int] | None = None
         self.dropped = 0
-        self.disorder = 0
+        self.windows: list[WindowWeights] = []
         self._sequences: list[int] = []
 
     def need(self, window: int, *, sums: bool = False, squares: bool = False) -> None:
@@ -86,14 +88,21 @@ class Rows:
             if self.squares is not None:
                 self.squares.append(self.squares[-1] + value * value)
             return
-        low, high = bisect_left(timestamps, timestamp), bisect_right(timestamps, timestamp)
-        at = bisect_left(self._sequences, sequence, low, high)
+        at = self._place(event)
         timestamps.insert(at, timestamp)
         self._sequences.insert(at, sequence)
         self.values.insert(at, value)
         self.weights.insert(at, weight)
         self._sum_from(at)
-        self.disorder += 1
+        for window in self.windows:
+            window.insert(at)
+
+    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        at = self._place(event)
+        for window in self.windows:
+            window.remove(at)
+        del self.timestamps[at], self._sequences[at], self.values[at], self.weights[at]
+        self._sum_from(at)
 
     def since(self, after: int) -> int:
         """The index of the first row later than ``after``, ms."""
@@ -115,6 +124,11 @@ class Rows:
         self.values = [tuple(value) if isinstance(value, list) else value for value in values]
         self._sum_from(0)
 
+    def _place(self, event: FoldedEvent) -> int:
+        """The index of the row of an event, or where it belongs."""
+        low, high = bisect_left(self.timestamps, event.timestamp), bisect_right(self.timestamps, event.timestamp)
+        return bisect_left(self._sequences, event.sequence, low, high)
+
     def _sum_from(self, at: int) -> None:
         if self.sums is not None:
             self.sums[at:] = accumulate(self.values[at:], initial=self.sums[at])
@@ -132,34 +146,64 @@ class WindowWeights:
         self._rows = rows
         self._window = window
         self._low = self._high = 0  # counted from the first row ever
-        self._disorder = 0
         self.counts: dict[str, int] = {}
         self.weights: dict[str, int] = {}
+        rows.windows.append(self)
 
     def move(self, as_of: int) -> None:
         """Make the window end at ``as_of``, ms."""
         rows = self._rows
         low = rows.dropped + rows.since(as_of - self._window)
         high = rows.dropped + len(rows.timestamps)
-        if rows.disorder != self._disorder or low < self._low or high < self._high or self._low < rows.dropped:
+        if low < self._low or self._low < rows.dropped:
             self.counts, self.weights = {}, {}
             self._low = self._high = low
-            self._disorder = rows.disorder
         for row in range(self._high - rows.dropped, high - rows.dropped):
-            weight = rows.weights[row]
-            for text in rows.values[row]:
-                self.counts[text] = self.counts.get(text, 0) + 1
-                self.weights[text] = self.weights.get(text, 0) + weight
+            self._enter(row)
         for row in range(self._low - rows.dropped, low - rows.dropped):
-            weight = rows.weights[row]
-            for text in rows.values[row]:
-                left = self.counts[text] - 1
-                if left:
-                    self.counts[text] = left
-                    self.weights[text] -= weight
-                else:
-                    del self.counts[text], self.weights[text]
+            self._leave(row)
         self._low, self._high = low, high
+
+    def insert(self, at: int) -> None:
+        """Row ``at`` came in, before others."""
+        row = self._rows.dropped + at
+        if row >= self._high:
+            return  # the window has not moved there yet
+        self._high += 1
+        if row < self._low:
+            self._low += 1
+        else:
+            self._enter(at)
+
+    def remove(self, at: int) -> None:
+        """Row ``at`` goes, and is still there."""
+        row = self._rows.dropped + at
+        if row >= self._high:
+            return
+        self._high -= 1
+        if row < self._low:
+            self._low -= 1
+        else:
+            self._leave(at)
+
+    def _enter(self, row: int) -> None:
+        counts, weights, weight = self.counts, self.weights, self._rows.weights[row]
+        for text in self._rows.values[row]:
+            counts[text] = counts.get(text, 0) + 1
+            weights[text] = weights.get(text, 0) + weight
+
+    def _leave(self, row: int) -> None:
+        _subtract(self._rows.values[row], self._rows.weights[row], self.counts, self.weights)
+
+
+def _subtract(texts: Sequence[str], weight: int, counts: dict[str, int], weights: dict[str, int]) -> None:
+    for text in texts:
+        left = counts[text] - 1
+        if left:
+            counts[text] = left
+            weights[text] -= weight
+        else:
+            del counts[text], weights[text]
 
 
 class Totals:
@@ -202,6 +246,9 @@ class Weights:
         for text in value:
             self.counts[text] = self.counts.get(text, 0) + 1
             self.weights[text] = self.weights.get(text, 0) + weight
+
+    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        _subtract(value, weight, self.counts, self.weights)
 
     def move(self, as_of: int) -> None:
         """As :class:`WindowWeights`, whose window here is everything."""
@@ -267,11 +314,11 @@ class Days:
     """The local days with an event, as whole days since 1970; of the last 3,650 at least."""
 
     def __init__(self, longest: int) -> None:
-        self._longest = longest
+        self.longest = longest
         self.days: set[int] = set()
 
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        self.days.add((event.timestamp + event.utc_offset_minutes * 60_000) // DAY_MS)
+        self.days.add(local_day(event))
 
     def streak(self, today: int) -> int:
         """Days in a row up to ``today``, yesterday, or (after a journey west) tomorrow; at most ``longest``."""
@@ -280,13 +327,13 @@ class Days:
         if day is None:
             return 0
         first = day
-        while first - 1 in days and day - first + 1 < self._longest:
+        while first - 1 in days and day - first + 1 < self.longest:
             first -= 1
         return day - first + 1
 
     def trim(self, as_of: int) -> None:
-        oldest = as_of // DAY_MS - self._longest - 3
-        if len(self.days) > self._longest:
+        oldest = as_of // DAY_MS - self.longest - 3
+        if len(self.days) > self.longest:
             self.days = {day for day in self.days if day >= oldest}
 
     def dump(self) -> Any:
@@ -300,15 +347,15 @@ class LatestTexts:
     """The last ``n`` texts by (timestamp, sequence), oldest first; ``distinct``: each by its latest event."""
 
     def __init__(self, n: int, *, distinct: bool) -> None:
-        self._n = n
-        self._distinct = distinct
+        self.n = n
+        self.distinct = distinct
         self.entries: list[tuple[int, int, int, str]] = []  # the third number keeps the order within one event
 
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
         entries = self.entries
         for place, text in enumerate(value):
             entry = (event.timestamp, event.sequence, place, text)
-            if self._distinct:
+            if self.distinct:
                 known = next((at for at, each in enumerate(entries) if each[3] == text), None)
                 if known is not None:
                     if entry <= entries[known]:
@@ -318,7 +365,7 @@ class LatestTexts:
                 entries.append(entry)
             else:
                 insort(entries, entry)
-            if len(entries) > self._n:
+            if len(entries) > self.n:
                 del entries[0]
 
     def trim(self, as_of: int) -> None:
@@ -332,17 +379,13 @@ class LatestTexts:
 
 
 class Sessions:
-    """The events of a window as sessions: ``starts[i]`` is how many sessions began up to row i, ``firsts[i]`` the row
-    of the session's first event, counted from the first row ever.
-    """
+    """The events of a window as sessions."""
 
     def __init__(self, gap: int) -> None:
         self._gap = gap
         self.retention = 0
         self.timestamps: list[int] = []
-        self._starts: list[int] = []
-        self._firsts: list[int] = []
-        self._dropped = 0
+        self._begins: list[int] = []  # the first timestamp of each session
 
     def need(self, window: int) -> None:
         """Ask, before the first event, that a window of ``window`` ms can be read."""
@@ -350,49 +393,72 @@ class Sessions:
 
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
         # Two events of the same millisecond are in the same session in either order: the sequence does not matter.
-        timestamps = self.timestamps
-        at = len(timestamps)
-        if timestamps and event.timestamp < timestamps[-1]:
-            at = bisect_right(timestamps, event.timestamp)
-        timestamps.insert(at, event.timestamp)
-        self._count_from(at)
+        timestamp, timestamps = event.timestamp, self.timestamps
+        if not timestamps or timestamp >= timestamps[-1]:
+            if not timestamps or timestamp - timestamps[-1] > self._gap:
+                self._begins.append(timestamp)
+            timestamps.append(timestamp)
+            return
+        at = bisect_right(timestamps, timestamp)
+        before, after = timestamps[at - 1] if at else None, timestamps[at]
+        timestamps.insert(at, timestamp)
+        self._join(before, after, -1)
+        self._join(before, timestamp, 1)
+        self._join(timestamp, after, 1)
+
+    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        timestamp, timestamps = event.timestamp, self.timestamps
+        at = bisect_left(timestamps, timestamp)
+        del timestamps[at]
+        before = timestamps[at - 1] if at else None
+        after = timestamps[at] if at < len(timestamps) else None
+        self._join(before, timestamp, -1)
+        if after is not None:
+            self._join(timestamp, after, -1)
+            self._join(before, after, 1)
 
     def index(self, as_of: int, window: int) -> int:
         """How many sessions there were in the window."""
         low = bisect_right(self.timestamps, as_of - window)
-        return 0 if low == len(self.timestamps) else self._starts[-1] - self._starts[low] + 1
+        if low == len(self.timestamps):
+            return 0
+        return 1 + len(self._begins) - bisect_right(self._begins, self.timestamps[low])
 
     def current(self, as_of: int, window: int) -> tuple[int, int]:
         """Of the session that is going on: (ms from its first to its latest event, number of events); else zeros."""
         timestamps = self.timestamps
         if not timestamps or as_of - timestamps[-1] > self._gap:
             return 0, 0
-        first = max(self._firsts[-1] - self._dropped, bisect_right(timestamps, as_of - window))
+        begin = self._begins[-1] if self._begins else timestamps[0]
+        first = max(bisect_left(timestamps, begin), bisect_right(timestamps, as_of - window))
         return timestamps[-1] - timestamps[first], len(timestamps) - first
 
     def trim(self, as_of: int) -> None:
         old = bisect_right(self.timestamps, as_of - self.retention)
         if old:
-            del self.timestamps[:old], self._starts[:old], self._firsts[:old]
-            self._dropped += old
+            del self._begins[: bisect_right(self._begins, self.timestamps[old - 1])]
+            del self.timestamps[:old]
 
     def dump(self) -> Any:
         return self.timestamps
 
     def load(self, content: Any) -> None:
         self.timestamps = content
-        self._count_from(0)
+        self._begins = [
+            after
+            for before, after in zip([None, *content], content, strict=False)
+            if before is None or after - before > self._gap
+        ]
 
-    def _count_from(self, at: int) -> None:
-        timestamps, starts, firsts = self.timestamps, self._starts, self._firsts
-        del starts[at:], firsts[at:]
-        for row in range(at, len(timestamps)):
-            if row and timestamps[row] - timestamps[row - 1] <= self._gap:
-                starts.append(starts[-1])
-                firsts.append(firsts[-1])
-            else:
-                starts.append(starts[-1] + 1 if starts else 1)
-                firsts.append(self._dropped + row)
+    def _join(self, before: int | None, after: int, by: int) -> None:
+        """Note (1) or no longer note (-1) that ``after`` follows ``before``: a session begins if it is far from it."""
+        if before is not None and after - before <= self._gap:
+            return
+        at = bisect_left(self._begins, after)
+        if by > 0:
+            self._begins.insert(at, after)
+        elif self._begins[at : at + 1] == [after]:  # what the first row follows may have been trimmed
+            del self._begins[at]
 
 
 class Decayed:
@@ -409,6 +475,10 @@ class Decayed:
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
         bucket, part = bucketed(event.timestamp, self._half_life, (1 if value is None else value) * weight)
         self._buckets[bucket] = self._buckets.get(bucket, 0) + part
+
+    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        bucket, part = bucketed(event.timestamp, self._half_life, (1 if value is None else value) * weight)
+        self._buckets[bucket] -= part
 
     def at(self, as_of: int) -> float:
         """The sum at ``as_of``, in units of the value."""
@@ -445,6 +515,12 @@ class DecayedWeights:
             buckets[bucket] = buckets.get(bucket, 0) + part
             self._touched.add(text)
 
+    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        bucket, part = bucketed(event.timestamp, self._half_life, weight)
+        for text in value:
+            self._buckets[text][bucket] -= part
+            self._touched.add(text)
+
     def move(self, as_of: int) -> None:
         """Bring ``weights`` up to ``as_of``. They change with an event, and with every half-life that passes."""
         now = as_of // self._half_life
@@ -470,6 +546,11 @@ class DecayedWeights:
     def load(self, content: Any) -> None:
         self._buckets = {text: dict(buckets) for text, buckets in content.items()}
         self._now = None
+
+
+def local_day(event: FoldedEvent) -> int:
+    """The day of an event in its own time zone, as whole days since 1970."""
+    return (event.timestamp + event.utc_offset_minutes * 60_000) // DAY_MS
 
 
 def bucketed(timestamp: int, half_life: int, value: int) -> tuple[int, int]:

@@ -7,8 +7,9 @@ let go stays in the features: the log folds it into a checkpoint in the transact
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from nearhand.clock import Clock
 from nearhand.errors import ProgramError, StorageError, UsageError
@@ -16,14 +17,14 @@ from nearhand.events import RESET, EventLog, Reading, RecordedEvent, Scalar, Sna
 from nearhand.features.cache import CacheStatus, PushedFeature, PushedFeatures
 from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector
 from nearhand.features.parts import milliseconds
+from nearhand.features.without import RemovableFold
 from nearhand.monitoring import Meter
 
 _ABSORBED_MS = 60_000
 _ELSEWHERE_NS = 1_000_000_000
 _KEPT_VECTORS = 64
 _SNAPSHOT_AFTER = 200
-_BRANCHES = 5
-"""More of them: fewer copies of a state, each worth some 50 folded events, and more events folded into each copy."""
+Fold = TypeVar("Fold", bound=FeatureFold)
 
 
 @dataclass(frozen=True)
@@ -193,24 +194,15 @@ class FeatureStore:
         """
         with self._lock:
             as_of = self.candidates((), context)[0].as_of
-            fold, reading = self._anew()
+            fold, reading = self._anew(RemovableFold)
             as_of = max(as_of, fold.earliest)  # another process may have let more of the log go since
             offset, pushed = self._clock.utc_offset_minutes(as_of), self._live()
         named = frozenset[str]().union(*occluded)
-        absent: list[RecordedEvent] = []
         for event in reading.events:
-            if event.event_id in named:
-                if event.event == RESET:
-                    remedy = "name the events themselves"
-                    raise UsageError(f"{event.event_id!r} is a reset", place="without", remedy=remedy)
-                absent.append(event)
-            else:
-                fold.offer(event)
-        vectors, candidates = [], []
-        for one in self._variants(fold, absent, occluded, as_of):
-            vectors.append(one.read(as_of, offset, context, pushed))
-            candidates.append(one.candidates(as_of, item_ids, offset, context, pushed))
-        return vectors, candidates
+            if event.event == RESET and event.event_id in named:
+                remedy = "name the events themselves"
+                raise UsageError(f"{event.event_id!r} is a reset", place="without", remedy=remedy)
+        return fold.features_without(reading.events, occluded, as_of, item_ids, offset, context, pushed)
 
     def push(self, name: str, values: Sequence[float], *, ttl_seconds: float, source: str) -> PushedFeature:
         """Give a ``pushed`` view its values.
@@ -335,7 +327,7 @@ class FeatureStore:
         if reading.anew:  # the first time; an event was taken out; or some left the log before they were seen
             self._refolds += self._rewrites is not None
             try:
-                self._fold = self._loaded(reading.state)
+                self._fold = self._loaded(FeatureFold, reading.state)
             except ProgramError as error:
                 self._meter.degraded("materialized features were damaged, and folded again", error)
                 self._refold()
@@ -346,48 +338,20 @@ class FeatureStore:
         """Fold the whole log again, on top of what it has let go."""
         self._refolds += 1
         self._entries.clear()
-        self._fold, reading = self._anew()
+        self._fold, reading = self._anew(FeatureFold)
         self._take(reading)
 
-    def _anew(self) -> tuple[FeatureFold, Reading]:
+    def _anew(self, kind: type[Fold]) -> tuple[Fold, Reading]:
         """The fold of what the log has let go, and all that the log holds, to be folded on top."""
         reading = self._log.read(self.program.fingerprint, 0, None, materialized=False)
         try:
-            return self._loaded(reading.state), reading
+            return self._loaded(kind, reading.state), reading
         except ProgramError as error:
             self._meter.degraded("the features lost what the log no longer holds", error)
-            return FeatureFold(self.program), reading
+            return kind(self.program), reading
 
-    def _variants(
-        self, fold: FeatureFold, absent: Sequence[RecordedEvent], occluded: Sequence[frozenset[str]], as_of: int
-    ) -> Iterator[FeatureFold]:
-        """The fold of each variant, in their order; to be read before the next one is asked for.
-
-        The order of folding does not matter, so what no variant lacks is folded first, and only once. What some of them
-        lack is added on the way down a tree of copies, in a branch as soon as none of its variants lacks it: an event
-        is folded a few times for each level of the tree, and not once for each variant.
-
-        Args:
-            fold: has all events but those that any of the variants lacks; it is used up.
-            absent: these events.
-        """
-        fold.advance(as_of)
-        if len(occluded) <= 1:
-            yield from [fold] * len(occluded)
-            return
-        state = fold.dump()
-        size = -(-len(occluded) // _BRANCHES)
-        for start in range(0, len(occluded), size):
-            branch = occluded[start : start + size]
-            one = FeatureFold.load(self.program, state) if start + size < len(occluded) else fold
-            lacking = frozenset[str]().union(*branch)
-            for event in absent:
-                if event.event_id not in lacking:
-                    one.offer(event)
-            yield from self._variants(one, [each for each in absent if each.event_id in lacking], branch, as_of)
-
-    def _loaded(self, state: bytes | None) -> FeatureFold:
-        return FeatureFold(self.program) if state is None else FeatureFold.load(self.program, state)
+    def _loaded(self, kind: type[Fold], state: bytes | None) -> Fold:
+        return kind(self.program) if state is None else kind.load(self.program, state)
 
     def _take(self, reading: Reading) -> None:
         for event in reading.events:
