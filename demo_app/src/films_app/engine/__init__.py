@@ -1,0 +1,56 @@
+"""What the app knows and does: Nearhand behind it, and no toolkit in front of it."""
+
+from films_app.engine.catalogue import SORTS, Catalogue, Film, Question, Sort
+from films_app.engine.engine import DEADLINE_MS, Engine
+from films_app.engine.facts import (
+    Activity,
+    Advice,
+    Cause,
+    Deed,
+    Done,
+    Forecast,
+    Home,
+    Hood,
+    Moment,
+    Pick,
+    Rail,
+    Stored,
+    Taste,
+    TasteShare,
+    Variant,
+    Why,
+)
+from films_app.engine.flight import FLIGHT_MODE, FlightMode, FlightModeError
+from films_app.engine.settings import LOOKS, Look, Settings
+
+__all__ = [
+    "DEADLINE_MS",
+    "FLIGHT_MODE",
+    "LOOKS",
+    "SORTS",
+    "Activity",
+    "Advice",
+    "Catalogue",
+    "Cause",
+    "Deed",
+    "Done",
+    "Engine",
+    "Film",
+    "FlightMode",
+    "FlightModeError",
+    "Forecast",
+    "Home",
+    "Hood",
+    "Look",
+    "Moment",
+    "Pick",
+    "Question",
+    "Rail",
+    "Settings",
+    "Sort",
+    "Stored",
+    "Taste",
+    "TasteShare",
+    "Variant",
+    "Why",
+]

@@ -1,0 +1,519 @@
+"""The app's only door to Nearhand: one profile, one worker thread, and nothing that waits for a network."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from films_app.engine.catalogue import Catalogue, Film
+from films_app.engine.facts import (
+    Activity,
+    Advice,
+    Cause,
+    Deed,
+    Done,
+    Forecast,
+    Home,
+    Hood,
+    Moment,
+    Pick,
+    Rail,
+    RailName,
+    Stored,
+    Taste,
+    TasteShare,
+    Variant,
+    Why,
+)
+from films_app.engine.flight import FLIGHT_MODE
+from films_app.engine.settings import Settings, SettingsFile
+from nearhand import Config, Event, NearhandError, Personalizer, Recommendation
+from nearhand.bundle import open_slot
+from nearhand.bundle.schema import Precision, RuntimeName
+from nearhand.clock import Clock, SystemClock
+from nearhand.events import RESET, RecordedEvent
+from nearhand.privacy import Consent
+from nearhand.profile import destroy_profile
+from nearhand.runtime import installed_runtimes
+from nearhand.version import __version__
+
+T = TypeVar("T")
+
+DEADLINE_MS = 150.0
+"""What a list may take; also the line in the chart of latencies."""
+RAIL = 16
+_BECAUSE = 2
+_RECENT_YEARS = 5
+_EVENTS: dict[Deed, str] = {
+    "like": "item_liked",
+    "dislike": "item_disliked",
+    "dismiss": "recommendation_dismissed",
+    "watch": "item_viewed",
+}
+_LIKINGS = ("item_liked", "item_saved", "item_viewed")
+_WEIGHTS = {"item_liked": 2.0, "item_viewed": 1.0, "item_clicked": 0.5, "item_disliked": -1.5}
+_DAYS = 14
+_FILES = {"events.db": "events", "profile.db": "choices", "pushed.db": "cache"}
+
+
+class Engine:
+    """What the screens ask, and do. Every method that touches the profile runs in the engine's own thread.
+
+    One thread, so what the user did last is what the next list knows, and changing the model never meets a list that
+    is being made. The event loop that draws the screens is never held.
+    """
+
+    def __init__(self, bundle: Path, data_dir: Path, *, clock: Clock | None = None) -> None:
+        self._bundle = bundle
+        self._data = data_dir
+        self._clock = clock or SystemClock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="films")
+        self._settings = SettingsFile(data_dir / "settings.json")
+        self._runtime: RuntimeName | None = None
+        self._precision: Precision | None = None
+        self._personalizer: Personalizer | None = None
+        self._durations: deque[float] = deque(maxlen=200)
+        self._shown: str | None = None
+        self.catalogue: Catalogue | None = None
+        FLIGHT_MODE.switch(self._settings.current.is_in_flight)
+
+    @property
+    def settings(self) -> Settings:
+        """The app's own choices."""
+        return self._settings.current
+
+    async def open(self, language: str) -> Catalogue:
+        """Open the bundle and the profile, once; later calls give what is open.
+
+        Raises:
+            NearhandError: the bundle is refused, or the profile cannot be used.
+        """
+        return await self._do(lambda: self._open(language))
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self._do(self._close)
+        self._thread.shutdown()
+
+    async def change_settings(self, **changes: object) -> Settings:
+        """Set some of the app's own choices. ``OSError``: they could not be kept."""
+        settings = await self._do(lambda: self._settings.change(**changes))
+        FLIGHT_MODE.switch(settings.is_in_flight)
+        return settings
+
+    async def speak(self, language: str) -> None:
+        """Give explanations in another language."""
+        await self._do(lambda: self._reopen(language, self._runtime, self._precision))
+
+    async def use_variant(self, runtime: RuntimeName, precision: Precision) -> None:
+        """Run another form of the model. If it does not run here, the one that ran goes on.
+
+        Raises:
+            NearhandError: it does not run here.
+        """
+        await self._do(lambda: self._reopen(self._language, runtime, precision))
+
+    async def start_over(self) -> None:
+        """Delete a profile that cannot be opened any more, and the app's own choices with it.
+
+        Raises:
+            StorageError: a file of it could not be deleted.
+        """
+        await self._do(self._start_over)
+
+    # What the user does
+
+    async def do(self, deed: Deed, film: Film, recommendation_id: str | None = None) -> Done:
+        """Note that the user likes a film, dislikes it, has watched it, or wants to see it, or its like, less."""
+        return await self._do(lambda: self._note(deed, film, recommendation_id))
+
+    async def undo(self, done: Done) -> None:
+        """Make as if :meth:`do` had not been called."""
+        await self._do(lambda: self._undo(done))
+
+    async def opened(self, film: Film, recommendation_id: str | None) -> None:
+        """Note that the user looked at a film."""
+        event = Event("item_clicked", item_id=film.film_id, recommendation_id=recommendation_id)
+        await self._do(lambda: self._open_profile.record(event))
+
+    async def searched(self, text: str, results: int) -> None:
+        """Note what the user looked for."""
+        event = Event("search", properties={"query": text[:200], "results": results})
+        await self._do(lambda: self._open_profile.record(event))
+
+    async def welcome(self, films: Sequence[Film], consent: Consent) -> None:
+        """The first steps are done: keep the consent, and with it what the user loves."""
+        await self._do(lambda: self._welcome(films, consent))
+
+    async def forget(self, event_ids: Sequence[str]) -> int:
+        """Delete events, with all that came of them; how many there were."""
+        return await self._do(lambda: sum(self._open_profile.privacy.forget(event_id) for event_id in event_ids))
+
+    async def unblock(self, film: Film) -> None:
+        """Let a film be recommended again, or what is like it."""
+        await self._do(lambda: self._unblock(film))
+
+    async def reset_taste(self) -> None:
+        """Begin anew: what came before stays visible, and is no taste any more."""
+        await self._do(self._open_profile.privacy.reset)
+
+    async def set_consent(self, consent: Consent) -> None:
+        """Choose whether anything is recorded."""
+        await self._do(lambda: self._open_profile.privacy.set_consent(consent))
+
+    async def set_personalized(self, personalized: bool) -> None:
+        """Choose whether lists look at the history."""
+        await self._do(lambda: self._open_profile.privacy.set_personalized(personalized))
+
+    async def export(self) -> Path:
+        """Write all of the profile into a file of the app's folder, and say where."""
+        return await self._do(self._export)
+
+    async def erase(self) -> None:
+        """Delete everything of the user: the profile, what was exported, and the app's own choices."""
+        await self._do(self._erase)
+
+    # What the screens show
+
+    async def home(self) -> Home:
+        """The first screen, as of now."""
+        return await self._do(self._home)
+
+    async def seen(self, home: Home) -> None:
+        """Note which films of the first screen were really in sight, once for each list."""
+        await self._do(lambda: self._seen(home))
+
+    async def similar(self, film: Film) -> tuple[Film, ...]:
+        """Films like this one."""
+        return await self._do(lambda: self._similar(film))
+
+    async def why(self, film: Film) -> Why:
+        """Which events speak for a film, and how much."""
+        return await self._do(lambda: self._why(film))
+
+    async def mine(self, film: Film) -> tuple[Moment, ...]:
+        """The user's own events with a film, the latest first."""
+        return await self._do(lambda: tuple(one for one in self._moments() if one.film == film))
+
+    async def activity(self) -> Activity:
+        """Everything that was recorded, and the taste that it makes."""
+        return await self._do(self._activity)
+
+    async def stored(self) -> Stored:
+        """What is stored, and what has left."""
+        return await self._do(self._stored)
+
+    async def hood(self) -> Hood:
+        """What runs, and how fast."""
+        return await self._do(self._hood)
+
+    async def advice(self, policy: str) -> Advice:
+        """What a policy of the bundle says is to be done now. It is noted, and counts."""
+        return await self._do(lambda: self._advice(policy))
+
+    # In the engine's thread
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    @property
+    def _open_profile(self) -> Personalizer:
+        if self._personalizer is None:
+            raise NearhandError("the engine is not open", remedy="await open() first")
+        return self._personalizer
+
+    @property
+    def _films(self) -> Catalogue:
+        assert self.catalogue is not None  # it comes with the profile
+        return self.catalogue
+
+    def _open(self, language: str) -> Catalogue:
+        if self._personalizer is None:
+            self._language = language
+            self._personalizer = self._opened(language, self._runtime, self._precision)
+            folder = open_slot(Path(self._personalizer.status().slot), __version__)
+            self._manifest = folder.manifest
+            self.catalogue = Catalogue(folder.items())
+        return self._films
+
+    def _opened(self, language: str, runtime: RuntimeName | None, precision: Precision | None) -> Personalizer:
+        config = Config(locale=language, runtime=runtime, precision=precision)
+        return Personalizer.open(self._bundle, self._data, config=config, clock=self._clock)
+
+    def _reopen(self, language: str, runtime: RuntimeName | None, precision: Precision | None) -> None:
+        before = self._open_profile
+        self._personalizer = self._opened(language, runtime, precision)
+        before.close()
+        self._language, self._runtime, self._precision = language, runtime, precision
+        self._durations.clear()
+
+    def _close(self) -> None:
+        if self._personalizer is not None:
+            self._personalizer.close()
+            self._personalizer = None
+
+    def _start_over(self) -> None:
+        self._close()
+        destroy_profile(self._profile_folder)
+        self._settings.erase()
+
+    @property
+    def _profile_folder(self) -> Path:
+        return self._data / "profiles" / "default"
+
+    def _note(self, deed: Deed, film: Film, recommendation_id: str | None) -> Done:
+        profile = self._open_profile
+        event_ids: tuple[str, ...] = ()
+        is_recorded = False
+        if deed in _EVENTS:
+            event = Event(_EVENTS[deed], item_id=film.film_id, recommendation_id=recommendation_id)
+            recorded = profile.record(event)
+            is_recorded = recorded.sequence > 0
+            event_ids = (recorded.event_id,)
+        if deed == "dismiss":
+            profile.privacy.block(item_id=film.film_id)
+        if deed == "less_like":
+            profile.privacy.less_like(film.film_id)
+        return Done(deed, film, event_ids, is_recorded or deed not in _EVENTS)
+
+    def _undo(self, done: Done) -> None:
+        privacy = self._open_profile.privacy
+        for event_id in done.event_ids:
+            privacy.forget(event_id)
+        if done.deed == "dismiss":
+            privacy.unblock(item_id=done.film.film_id)
+        if done.deed == "less_like":
+            privacy.undo_less_like(done.film.film_id)
+
+    def _unblock(self, film: Film) -> None:
+        self._open_profile.privacy.unblock(item_id=film.film_id)
+        self._open_profile.privacy.undo_less_like(film.film_id)
+
+    def _welcome(self, films: Sequence[Film], consent: Consent) -> None:
+        profile = self._open_profile
+        profile.privacy.set_consent(consent)
+        if films and consent != "off":
+            profile.record_many([Event("item_liked", item_id=film.film_id) for film in films])
+        self._settings.change(is_welcomed=True)
+
+    def _export(self) -> Path:
+        folder = self._data / "exports"
+        folder.mkdir(parents=True, exist_ok=True)
+        moment = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        path = folder / f"films-{moment:%Y%m%d-%H%M%S}.json"
+        self._open_profile.privacy.export(path)
+        return path
+
+    def _erase(self) -> None:
+        self._open_profile.privacy.erase()
+        exports = self._data / "exports"
+        if exports.is_dir():
+            for path in exports.iterdir():
+                path.unlink()
+            exports.rmdir()
+        self._settings.erase()
+        FLIGHT_MODE.switch(False)
+        self._durations.clear()
+        self._shown = None
+
+    def _recommend(self, k: int, **request: object) -> list[Recommendation]:
+        start = time.perf_counter()
+        found = self._open_profile.recommend(k, **request)  # type: ignore[arg-type]
+        self._durations.append((time.perf_counter() - start) * 1000)
+        return found
+
+    def _home(self) -> Home:
+        start = time.perf_counter()
+        films, profile = self._films, self._open_profile
+        context = {"device": "phone"}
+        top = [self._pick(one) for one in self._recommend(RAIL + 1, context=context, deadline_ms=DEADLINE_MS)]
+        personal = [one for one in top if one.recommendation_id is not None]
+        uses_history = profile.privacy.preferences.uses_history
+        moments = [one for one in self._moments() if not one.is_past] if uses_history else []
+        met = {one.film.film_id for one in moments if one.film is not None and one.event != "impression"}
+        hidden = met | set(profile.privacy.preferences.blocked_items)
+        liked = list(dict.fromkeys(one.film for one in moments if one.film is not None and one.event in _LIKINGS))
+        hated = {one.film for one in moments if one.event == "item_disliked"}
+        liked = [film for film in liked if film not in hated]
+        rails = [Rail("top", tuple(top[1:]))] if len(top) > 1 else []
+        shown = {pick.film for pick in top}
+        for film in liked[:_BECAUSE]:
+            alike = [other for other in self._similar(film, RAIL * 2) if other.film_id not in hidden][:RAIL]
+            rails.append(Rail("because", tuple(Pick(other) for other in alike), film))
+            shown.update(alike)
+        if liked:
+            counts = Counter(genre for film in liked for genre in film.genres)
+            usual = {genre for genre, _ in counts.most_common(2)}
+            rails.append(self._filtered("different", lambda film: not usual & {*film.genres}, shown))
+        newest = max((film.year for film in films.popular()[: len(films) // 4 or 1]), default=0)
+        rails.append(self._filtered("new", lambda film: film.year > newest - _RECENT_YEARS, shown))
+        trending = [film for film in films.popular() if film.film_id not in hidden and film not in shown][:RAIL]
+        rails.append(Rail("trending", tuple(Pick(film) for film in trending)))
+        return Home(
+            hero=top[0] if top else None,
+            rails=tuple(rail for rail in rails if rail.picks),
+            is_personal=bool(liked) and bool(personal),
+            took_ms=(time.perf_counter() - start) * 1000,
+        )
+
+    def _filtered(self, name: RailName, keeps: Callable[[Film], bool], shown: set[Film]) -> Rail:
+        """The best of some films, without those that stand further up the screen already, which it adds to."""
+        allowed = {film.film_id for film in self._films.films.values() if film not in shown and keeps(film)}
+        picks = tuple(self._pick(one) for one in self._recommend(RAIL, only=allowed)) if allowed else ()
+        shown.update(pick.film for pick in picks)
+        return Rail(name, picks)
+
+    def _pick(self, one: Recommendation) -> Pick:
+        return Pick(self._films.films[one.item_id], one.explanation.text, one.recommendation_id)
+
+    def _seen(self, home: Home) -> None:
+        top = next((rail for rail in home.rails if rail.name == "top"), None)
+        if home.hero is None or top is None or home.hero.recommendation_id == self._shown:
+            return
+        self._shown = home.hero.recommendation_id
+        self._open_profile.record_many(
+            [
+                Event(
+                    "impression",
+                    item_id=pick.film.film_id,
+                    recommendation_id=pick.recommendation_id,
+                    properties={"position": position},
+                )
+                for position, pick in enumerate((home.hero, *top.picks[:3]))
+            ]
+        )
+
+    def _similar(self, film: Film, k: int = RAIL) -> tuple[Film, ...]:
+        return tuple(self._films.films[one.item_id] for one in self._open_profile.similar(film.film_id, k))
+
+    def _why(self, film: Film) -> Why:
+        ids = [film.film_id]
+        found = self._open_profile.recommend(1, only=ids, candidates=ids)
+        if not found or not found[0].explanation.evidence:
+            return Why(film, found[0].explanation.text if found and found[0].source == "fallback" else "", ())
+        evidence = found[0].explanation.evidence
+        moments = {one.event_id: one for one in self._moments()}
+        total = sum(one.contribution for one in evidence if one.contribution > 0) or 1.0
+        causes = [Cause(moments[one.event_id], one.contribution / total) for one in evidence if one.event_id in moments]
+        return Why(film, found[0].explanation.text, tuple(causes))
+
+    def _moments(self) -> list[Moment]:
+        """The latest first."""
+        events = self._open_profile.events()
+        epoch = events[-1].epoch if events else 0
+        return [self._moment(event, epoch) for event in reversed(events)]
+
+    def _moment(self, event: RecordedEvent, epoch: int) -> Moment:
+        local = datetime.fromtimestamp(event.timestamp / 1000, UTC) + timedelta(minutes=event.utc_offset_minutes)
+        return Moment(
+            event_id=event.event_id,
+            event=event.event,
+            film=self._films.get(event.item_id),
+            at_ms=event.timestamp,
+            day=f"{local:%Y-%m-%d}",
+            time=f"{local:%H:%M}",
+            detail=str(event.properties.get("query", "")),
+            is_past=event.epoch < epoch and event.event != RESET,
+        )
+
+    def _activity(self) -> Activity:
+        moments = self._moments()
+        return Activity(tuple(moments), _taste([one for one in moments if not one.is_past]))
+
+    def _stored(self) -> Stored:
+        privacy = self._open_profile.privacy
+        chosen = privacy.preferences
+        files: Counter[str] = Counter()
+        for path in self._profile_folder.iterdir():
+            known = next((purpose for name, purpose in _FILES.items() if path.name.startswith(name)), "other")
+            files[known] += path.stat().st_size
+        return Stored(
+            consent=chosen.consent,
+            is_personalized=chosen.personalized,
+            blocked=tuple(film for one in chosen.blocked_items if (film := self._films.get(one))),
+            less_like=tuple(film for one in chosen.less_like if (film := self._films.get(one))),
+            files=dict(files),
+            rows=len(self._open_profile.events()),
+            audit=tuple(reversed(privacy.audit())),
+        )
+
+    def _hood(self) -> Hood:
+        profile, manifest = self._open_profile, self._manifest
+        status = profile.status()
+        predictors = [model for model in manifest.table_models if model.role == "predictor" and model.task == "binary"]
+        return Hood(
+            bundle=status.bundle,
+            version=status.bundle_version,
+            digest=status.digest,
+            films=status.items,
+            runtime=status.runtime,
+            runtime_version=status.runtime_version,
+            precision=status.precision,
+            variants=self._variants(status.runtime, status.precision),
+            durations_ms=tuple(self._durations),
+            features=status.features,
+            ranker=None if manifest.listing is None else manifest.listing.ranker,
+            forecasts=tuple(self._forecast(model.name) for model in predictors),
+            policies=tuple(policy.name for policy in manifest.decisions),
+            degradations=status.degradations,
+            is_in_flight=FLIGHT_MODE.is_on,
+            refused=FLIGHT_MODE.refused,
+        )
+
+    def _variants(self, runtime: RuntimeName | None, precision: Precision | None) -> tuple[Variant, ...]:
+        sizes: Counter[tuple[RuntimeName, Precision]] = Counter()
+        for role in ("encoder", "index"):
+            for variant in self._manifest.model(role).variants:  # type: ignore[arg-type]
+                sizes[variant.runtime, variant.precision] += variant.file.bytes
+        overlaps = {
+            (one.runtime, one.precision): float(one.top10_overlap) for one in self._manifest.retrieval.evidence.variants
+        }
+        return tuple(
+            Variant(*key, size, overlaps.get(key, 1.0), key == (runtime, precision))
+            for key, size in sorted(sizes.items())
+            if key[0] in installed_runtimes() and key[1] in ("fp32", "int8")
+        )
+
+    def _forecast(self, name: str) -> Forecast:
+        found = self._open_profile.predict(name)
+        return Forecast(name, found.value, found.explanation.text)
+
+    def _advice(self, policy: str) -> Advice:
+        found = self._open_profile.decide(policy)
+        return Advice(policy, found.action, found.reason, found.text)
+
+
+def _taste(moments: Sequence[Moment]) -> Taste:
+    """Likes count twice as much as films that were watched; a dislike takes away."""
+    days: dict[str, defaultdict[str, float]] = {}
+    total: Counter[str] = Counter()
+    for moment in reversed(moments):
+        weight = _WEIGHTS.get(moment.event, 0.0)
+        if moment.film is None or not weight:
+            continue
+        day = days.setdefault(moment.day, defaultdict(float))
+        for genre in moment.film.genres:
+            part = weight / len(moment.film.genres)
+            total[genre] += part
+            day[genre] += part
+    whole = sum(amount for amount in total.values() if amount > 0)
+    if not whole:
+        return Taste((), ())
+    last = dict(list(days.items())[-_DAYS:])
+    sums = {day: sum(amount for amount in amounts.values() if amount > 0) for day, amounts in last.items()}
+    shares = tuple(
+        TasteShare(
+            genre,
+            amount / whole,
+            tuple(max(last[day].get(genre, 0.0), 0.0) / (sums[day] or 1.0) for day in last),
+        )
+        for genre, amount in total.most_common()
+        if amount > 0
+    )
+    return Taste(shares, tuple(last))

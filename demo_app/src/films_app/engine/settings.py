@@ -1,0 +1,72 @@
+"""What the app remembers about itself: small, and written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+Look: TypeAlias = Literal["dark", "light", "system"]
+LOOKS: tuple[Look, ...] = ("dark", "light", "system")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The app's own choices.
+
+    Attributes:
+        is_welcomed: whether the first steps are done.
+        language: of the texts, such as ``de``; "": the device's.
+        is_in_flight: whether the app's network access is refused.
+    """
+
+    is_welcomed: bool = False
+    look: Look = "dark"
+    language: str = ""
+    is_in_flight: bool = False
+
+
+class SettingsFile:
+    """Settings in a file. One that is missing, damaged or of another version of the app gives what is usual."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.current = self._read()
+
+    def change(self, **changes: Any) -> Settings:
+        """Set some of them, durably.
+
+        Raises:
+            OSError: they could not be written, and are as before.
+        """
+        settings = replace(self.current, **changes)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".part")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(asdict(settings), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        self.current = settings
+        return settings
+
+    def erase(self) -> None:
+        """Forget all of them."""
+        self._path.unlink(missing_ok=True)
+        self.current = Settings()
+
+    def _read(self) -> Settings:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return Settings()
+        usual = asdict(Settings())
+        known = {name.name for name in fields(Settings)}
+        if not isinstance(found, dict):
+            return Settings()
+        fitting = {name: value for name, value in found.items() if name in known and type(value) is type(usual[name])}
+        if fitting.get("look", "dark") not in LOOKS:
+            fitting.pop("look")
+        return Settings(**fitting)

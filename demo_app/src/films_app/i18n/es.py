@@ -1,0 +1,1 @@
+from films_app.i18n.en import TEXTS as TEXTS

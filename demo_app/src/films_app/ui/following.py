@@ -1,0 +1,53 @@
+"""Components follow stores: what a component was given is drawn again when it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import flet as ft
+
+from films_app.state import Store
+
+
+class _Bridge(ft.Observable):
+    """The toolkit's way to be told, in front of the state's own."""
+
+    def __init__(self, store: Store) -> None:
+        self._leave = store.follow(self._told)
+
+    def _told(self) -> None:
+        self.notify()
+
+
+def follow(store: Store) -> None:
+    """Draw the calling component again whenever the store has changed."""
+    bridge, _ = ft.use_state(lambda: _Bridge(store))
+    ft.use_effect(lambda: None, [], cleanup=lambda: bridge._leave())
+
+
+def does(work: Callable[..., Awaitable[object]], *args: object) -> Callable[[ft.Event[Any]], Coroutine[Any, Any, None]]:
+    """A handler that does something that takes its time."""
+
+    async def handle(_: ft.Event[Any]) -> None:
+        await work(*args)
+
+    return handle
+
+
+def calls(work: Callable[..., object], *args: object) -> Callable[[ft.Event[Any]], None]:
+    """A handler that does something at once."""
+
+    def handle(_: ft.Event[Any]) -> None:
+        work(*args)
+
+    return handle
+
+
+def goes(route: str) -> Callable[[ft.Event[Any]], Coroutine[Any, Any, None]]:
+    """A handler that leads to another screen."""
+
+    async def handle(_: ft.Event[Any]) -> None:
+        await ft.context.page.push_route(route)
+
+    return handle
