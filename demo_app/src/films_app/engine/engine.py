@@ -57,7 +57,8 @@ _EVENTS: dict[Deed, str] = {
     "watch": "item_viewed",
 }
 _LIKINGS = ("item_liked", "item_saved", "item_viewed")
-_WEIGHTS = {"item_liked": 2.0, "item_viewed": 1.0, "item_clicked": 0.5, "item_disliked": -1.5}
+_MET = (*_LIKINGS, "item_disliked", "recommendation_dismissed")
+_WEIGHTS = {"item_liked": 2.0, "item_viewed": 1.0, "item_disliked": -1.5}
 _DAYS = 14
 _FILES = {"events.db": "events", "profile.db": "choices", "pushed.db": "cache"}
 
@@ -87,6 +88,11 @@ class Engine:
     def settings(self) -> Settings:
         """The app's own choices."""
         return self._settings.current
+
+    def today(self) -> str:
+        """The local day, ``YYYY-MM-DD``."""
+        now = self._clock.now_ms()
+        return f"{datetime.fromtimestamp(now / 1000, UTC) + timedelta(minutes=self._clock.utc_offset_minutes(now)):%Y-%m-%d}"
 
     async def open(self, language: str) -> Catalogue:
         """Open the bundle and the profile, once; later calls give what is open.
@@ -138,8 +144,13 @@ class Engine:
         await self._do(lambda: self._undo(done))
 
     async def opened(self, film: Film, recommendation_id: str | None) -> None:
-        """Note that the user looked at a film."""
-        event = Event("item_clicked", item_id=film.film_id, recommendation_id=recommendation_id)
+        """Note that the user looked at a film. That is no taste: whoever looks may still want to see it in the lists."""
+        event = Event(
+            "navigated",
+            item_id=film.film_id,
+            recommendation_id=recommendation_id,
+            properties={"screen": "film"},
+        )
         await self._do(lambda: self._open_profile.record(event))
 
     async def searched(self, text: str, results: int) -> None:
@@ -336,7 +347,7 @@ class Engine:
         personal = [one for one in top if one.recommendation_id is not None]
         uses_history = profile.privacy.preferences.uses_history
         moments = [one for one in self._moments() if not one.is_past] if uses_history else []
-        met = {one.film.film_id for one in moments if one.film is not None and one.event != "impression"}
+        met = {one.film.film_id for one in moments if one.film is not None and one.event in _MET}
         hidden = met | set(profile.privacy.preferences.blocked_items)
         liked = list(dict.fromkeys(one.film for one in moments if one.film is not None and one.event in _LIKINGS))
         hated = {one.film for one in moments if one.event == "item_disliked"}

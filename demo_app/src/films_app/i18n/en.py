@@ -88,6 +88,7 @@ TEXTS: dict[str, str] = {
     "event.item_disliked": "You disliked",
     "event.item_viewed": "You watched",
     "event.item_clicked": "You opened",
+    "event.navigated": "You looked at",
     "event.item_saved": "You saved",
     "event.impression": "Shown to you",
     "event.recommendation_dismissed": "You turned down",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import flet as ft
-
 from films_app.state import (
     TABS,
     FilmPage,
@@ -20,8 +19,13 @@ from films_app.state import (
     YourPrivacy,
 )
 from films_app.ui import parts, theme
-from films_app.ui.following import calls, does, follow, goes
+from films_app.ui.activity import ActivityScreen
+from films_app.ui.film import FilmScreen, MissingFilm
+from films_app.ui.following import calls, does, follow
 from films_app.ui.for_you import ForYouScreen
+from films_app.ui.hood import HoodScreen
+from films_app.ui.privacy import PrivacyScreen
+from films_app.ui.search import SearchScreen
 from films_app.ui.welcome import WelcomeScreen
 
 _ICONS: dict[Tab, tuple[ft.IconData, ft.IconData]] = {
@@ -70,7 +74,7 @@ def App(screens: Screens) -> list[ft.View]:  # noqa: N802
         case "welcome":
             return [_bare(session, WelcomeScreen(screens.welcome, session.width))]
         case "ready":
-            return [_tabs(screens)]
+            return [_tabs(screens), *(_film(screens, film_id) for film_id in session.place.films)]
 
 
 def _bare(session: Session, content: ft.Control) -> ft.View:
@@ -104,12 +108,30 @@ def _tabs(screens: Screens) -> ft.View:
     )
 
 
+def _film(screens: Screens, film_id: str) -> ft.View:
+    session = screens.session
+    page = screens.film(film_id)
+    content = MissingFilm(session) if page is None else FilmScreen(page, session.width)
+    return ft.View(
+        route=f"/film/{film_id}",
+        padding=0,
+        bgcolor=theme.BACKGROUND,
+        controls=[_with_notice(session, content)],
+    )
+
+
 def _tab(screens: Screens, tab: Tab, width: float) -> ft.Control:
     match tab:
         case "home":
             return ForYouScreen(screens.for_you, width)
-        case _:
-            return ft.Text(tab)
+        case "search":
+            return SearchScreen(screens.search, width)
+        case "activity":
+            return ActivityScreen(screens.activity, width)
+        case "privacy":
+            return PrivacyScreen(screens.privacy, width)
+        case "hood":
+            return HoodScreen(screens.hood, width)
 
 
 def _switches_tab() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import flet as ft
-
 from films_app.engine import Home, Pick, Rail
 from films_app.state import ForYou, Session
 from films_app.ui import parts, posters, theme
@@ -32,7 +31,7 @@ def ForYouScreen(for_you: ForYou, width: float) -> ft.Control:  # noqa: N802
                 padding=ft.Padding.symmetric(horizontal=theme.MORE, vertical=theme.UNIT),
             )
         )
-    blocks += [_rail(for_you.session, rail, home.is_personal) for rail in home.rails]
+    blocks += [_rail(for_you.session, one, home.is_personal) for one in home.rails]
     return ft.ListView(
         blocks,
         expand=True,
@@ -48,9 +47,7 @@ def _hero(for_you: ForYou, home: Home, pick: Pick, width: float) -> ft.Control:
     height = 480 if width < 700 else 420
     words = ft.Column(
         [
-            theme.strong(texts("home.hero"), color=theme.ACCENT, size=None)
-            if False
-            else theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2),
+            theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2),
             parts.headed(theme.display(film.title, 36, max_lines=3, overflow=ft.TextOverflow.ELLIPSIS)),
             theme.small(parts.facts(texts, film)),
             theme.body(pick.text, max_lines=2, overflow=ft.TextOverflow.ELLIPSIS),
@@ -72,7 +69,7 @@ def _hero(for_you: ForYou, home: Home, pick: Pick, width: float) -> ft.Control:
         height=height,
         content=ft.Stack(
             [
-                Art(film, width, height),
+                parts.Art(film, width, height),
                 ft.Container(
                     left=0,
                     right=0,
@@ -155,11 +152,3 @@ def _card(session: Session, pick: Pick) -> ft.Control:
         tight=True,
         key=film.film_id,
     )
-
-
-@ft.component
-def _art(film: object, width: float, height: float) -> ft.Control:
-    return posters.art(film, width, height)  # type: ignore[arg-type]
-
-
-Art = ft.memo(_art)

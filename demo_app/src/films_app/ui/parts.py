@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flet as ft
-
 from films_app.engine import Film
 from films_app.i18n import Texts
 from films_app.ui import theme
-from films_app.ui.posters import RATIO, poster
+from films_app.ui.posters import RATIO, art, poster
 
 Handler = Callable[[ft.Event[Any]], Any]
 
@@ -248,9 +247,27 @@ Poster = ft.memo(_poster)
 """A poster, drawn once as long as it stays where it is."""
 
 
-def shelf_height(width: float) -> float:
-    """Of a poster of that width."""
-    return width * RATIO
+@ft.component
+def _art(film: Film, width: float, height: float) -> ft.Control:
+    return art(film, width, height)
+
+
+Art = ft.memo(_art)
+"""A poster without words, in any size; drawn once as above."""
+
+
+def shelf(texts: Texts, films: Sequence[Film], goes: Callable[[str], Handler], width: float = 124) -> ft.ListView:
+    """Films side by side, each of which leads to its page."""
+    return ft.ListView(
+        [
+            tappable(describe(texts, film), Poster(film, width), goes(f"/film/{film.film_id}"), key=film.film_id)
+            for film in films
+        ],
+        horizontal=True,
+        spacing=12,
+        height=width * RATIO,
+        padding=ft.Padding.symmetric(horizontal=theme.MORE),
+    )
 
 
 def page_of(controls: list[ft.Control], width: float, key: str = "") -> ft.Control:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import flet as ft
 import flet.canvas as cv
-
 from films_app.engine import Film
 from films_app.ui import theme
 

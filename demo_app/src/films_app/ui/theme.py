@@ -120,7 +120,7 @@ def theme(colours: dict[str, str]) -> ft.Theme:
 
 def _text(value: str, size: float, family: str, fallback: list[str], height: float, more: dict[str, object]) -> ft.Text:
     colour = more.pop("color", INK)
-    spacing = more.pop("letter_spacing", None)
+    spacing = more.pop("letter_spacing", -0.02 * size if family == DISPLAY else 0)
     return ft.Text(
         value,
         color=colour,  # type: ignore[arg-type]

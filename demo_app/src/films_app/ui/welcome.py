@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import flet as ft
-
 from films_app.engine import Film
 from films_app.state import ENOUGH_LOVED, Welcome
 from films_app.ui import parts, theme
 from films_app.ui.following import calls, does, follow
 
-_GAP = 12
+GAP = 12
+
+
+def columns_of(width: float) -> tuple[int, int]:
+    """How many posters stand side by side, and how wide each is."""
+    inner = min(width, theme.CONTENT) - 2 * theme.MORE
+    columns = max(3, int(inner // 150))
+    return columns, int((inner - GAP * (columns - 1)) / columns)
 
 
 @ft.component
@@ -23,9 +29,7 @@ def WelcomeScreen(welcome: Welcome, width: float) -> ft.Control:  # noqa: N802 -
 
 def _films(welcome: Welcome, width: float) -> ft.Control:
     texts = welcome.session.texts
-    inner = min(width, theme.CONTENT) - 2 * theme.MORE
-    columns = max(3, int(inner // 150))
-    poster_width = int((inner - _GAP * (columns - 1)) / columns)
+    columns, poster_width = columns_of(width)
     films = welcome.films
     rows = [films[start : start + columns] for start in range(0, len(films), columns)]
 
@@ -43,7 +47,7 @@ def _films(welcome: Welcome, width: float) -> ft.Control:
         tight=True,
     )
     shelf: list[ft.Control] = [
-        ft.Row([_choice(welcome, film, poster_width) for film in row], spacing=_GAP, key=f"row-{row[0].film_id}")
+        ft.Row([_choice(welcome, film, poster_width) for film in row], spacing=GAP, key=f"row-{row[0].film_id}")
         for row in rows
     ]
     if not films:
@@ -71,7 +75,7 @@ def _films(welcome: Welcome, width: float) -> ft.Control:
             ft.ListView(
                 [ft.Container(row, alignment=ft.Alignment.TOP_CENTER) for row in shelf],
                 expand=True,
-                spacing=_GAP,
+                spacing=GAP,
                 padding=ft.Padding.symmetric(horizontal=theme.MORE, vertical=theme.HALF),
             ),
             foot,

@@ -1,0 +1,200 @@
+"""Privacy: what may be kept, what is, what has left, and how all of it goes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import flet as ft
+from films_app.engine import LOOKS, Film, Stored
+from films_app.i18n import NAMES
+from films_app.state import YourPrivacy
+from films_app.ui import parts, theme
+from films_app.ui.activity import confirm
+from films_app.ui.following import calls, does, follow
+
+from nearhand.privacy import AuditEntry
+
+_ENTRIES = 8
+
+
+@ft.component
+def PrivacyScreen(privacy: YourPrivacy, width: float) -> ft.Control:  # noqa: N802
+    """The screen."""
+    follow(privacy)
+    session = privacy.session
+    texts, stored = session.texts, privacy.stored
+    ft.use_effect(privacy.load, [session.version])
+    ft.use_dialog(_erase_dialog(privacy) if privacy.is_erasing else None)
+    head: list[ft.Control] = [
+        parts.headed(theme.title(texts("privacy.title"))),
+        theme.body(texts("privacy.lead"), color=theme.QUIET),
+    ]
+    if privacy.problem:
+        return parts.page_of([*head, parts.failed(texts, privacy.problem, does(privacy.load))], width)
+    if stored is None:
+        return parts.page_of([*head, parts.waiting(texts, parts.bone(None, 180), parts.bone(None, 240))], width)
+    return parts.page_of(
+        [
+            *head,
+            *_consent(privacy, stored),
+            _kept(privacy, stored),
+            _left(privacy, stored),
+            *_hidden(privacy, stored),
+            *_choices(privacy),
+            ft.Container(height=theme.UNIT),
+            parts.button(
+                texts("privacy.erase"),
+                calls(privacy.ask_erase, True),
+                icon=ft.Icons.DELETE_FOREVER_OUTLINED,
+                kind="danger",
+                alignment=ft.Alignment.CENTER,
+            ),
+        ],
+        width,
+    )
+
+
+def _consent(privacy: YourPrivacy, stored: Stored) -> list[ft.Control]:
+    texts = privacy.session.texts
+    is_off = stored.consent == "off"
+    options: list[ft.Control] = [
+        parts.headed(theme.heading(texts("privacy.consent"))),
+        parts.option(
+            texts("consent.local"), texts("consent.local_text"), not is_off, does(privacy.set_consent, "local")
+        ),
+        parts.option(texts("consent.off"), texts("consent.off_text"), is_off, does(privacy.set_consent, "off")),
+    ]
+    if not is_off:
+        options.append(
+            parts.switch(
+                texts("privacy.personal"),
+                texts("privacy.personal_text"),
+                stored.is_personalized,
+                does(privacy.set_personalized, not stored.is_personalized),
+            )
+        )
+    return options
+
+
+def _kept(privacy: YourPrivacy, stored: Stored) -> ft.Control:
+    texts = privacy.session.texts
+    lines: list[ft.Control] = [
+        ft.Row(
+            [
+                ft.Container(parts.headed(theme.heading(texts("privacy.stored"))), expand=True),
+                theme.strong(texts.size(stored.bytes), color=theme.ACCENT),
+            ]
+        ),
+        theme.body(texts("privacy.rows", count=texts.number(stored.rows))),
+    ]
+    whole = stored.bytes or 1
+    for purpose, size in sorted(stored.files.items(), key=lambda one: -one[1]):
+        lines.append(
+            ft.Column(
+                [
+                    ft.Row([theme.small(texts(f"privacy.file.{purpose}"), expand=True), theme.small(texts.size(size))]),
+                    parts.bar(size / whole),
+                ],
+                spacing=theme.HALF,
+                tight=True,
+            )
+        )
+    lines.append(
+        parts.button(
+            texts("privacy.export"),
+            does(privacy.export),
+            icon=ft.Icons.DOWNLOAD,
+            kind="quiet",
+            alignment=ft.Alignment.CENTER,
+        )
+    )
+    if privacy.exported:
+        lines.append(theme.small(texts("privacy.exported", path=privacy.exported), selectable=True))
+    return parts.card(*lines, spacing=12)
+
+
+def _left(privacy: YourPrivacy, stored: Stored) -> ft.Control:
+    texts = privacy.session.texts
+    lines: list[ft.Control] = [parts.headed(theme.heading(texts("privacy.audit")))]
+    if not stored.audit:
+        lines.append(
+            ft.Row(
+                [
+                    ft.Icon(ft.Icons.LOCK_OUTLINE, color=theme.ACCENT),
+                    theme.body(texts("privacy.audit_empty"), expand=True),
+                ]
+            )
+        )
+    lines += [theme.small(_entry(privacy, entry)) for entry in stored.audit[:_ENTRIES]]
+    return parts.card(*lines, spacing=theme.UNIT)
+
+
+def _entry(privacy: YourPrivacy, entry: AuditEntry) -> str:
+    texts = privacy.session.texts
+    time = f"{datetime.fromtimestamp(entry.at / 1000, UTC).astimezone():%Y-%m-%d %H:%M}"
+    if entry.why == "export":
+        return texts("privacy.audit_export", time=time, count=entry.count, size=texts.size(entry.bytes))
+    return texts("privacy.audit_other", time=time, what=entry.what, size=texts.size(entry.bytes), to=entry.to)
+
+
+def _hidden(privacy: YourPrivacy, stored: Stored) -> list[ft.Control]:
+    texts = privacy.session.texts
+
+    def line(film: Film) -> ft.Control:
+        return ft.Row(
+            [
+                parts.Poster(film, 36),
+                theme.body(film.title, expand=True, max_lines=2),
+                parts.button(
+                    texts("privacy.hidden_back_short"),
+                    does(privacy.unblock, film),
+                    kind="quiet",
+                    name=texts("privacy.hidden_back", title=film.title),
+                ),
+            ],
+            spacing=12,
+        )
+
+    return [
+        parts.card(parts.headed(theme.heading(texts(name))), *(line(film) for film in films), spacing=theme.UNIT)
+        for name, films in (("privacy.hidden", stored.blocked), ("privacy.less_like", stored.less_like))
+        if films
+    ]
+
+
+def _choices(privacy: YourPrivacy) -> list[ft.Control]:
+    session = privacy.session
+    texts = session.texts
+    return [
+        parts.card(
+            parts.headed(theme.heading(texts("privacy.look"))),
+            parts.pills(
+                [
+                    parts.pill(texts(f"privacy.look.{look}"), session.look == look, does(session.set_look, look))
+                    for look in LOOKS
+                ]
+            ),
+            spacing=12,
+        ),
+        parts.card(
+            parts.headed(theme.heading(texts("privacy.language"))),
+            parts.pills(
+                [
+                    parts.pill(name, session.language == language, does(session.set_language, language))
+                    for language, name in NAMES.items()
+                ]
+            ),
+            spacing=12,
+        ),
+    ]
+
+
+def _erase_dialog(privacy: YourPrivacy) -> ft.AlertDialog:
+    texts = privacy.session.texts
+    return confirm(
+        texts("privacy.erase_ask"),
+        texts("privacy.erase_text"),
+        parts.button(texts("privacy.erase_yes"), does(privacy.erase), kind="danger"),
+        parts.button(texts("cancel"), calls(privacy.ask_erase, False), kind="quiet"),
+        lambda: privacy.ask_erase(False),
+    )
