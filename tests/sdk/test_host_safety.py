@@ -341,7 +341,7 @@ def test_lists_that_are_made_at_once_share_what_they_know_of_items(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stage that a deadline left behind still works when the next list is made; here the one is within the other."""
-    monkeypatch.setattr("nearhand.recommending.recommender._KNOWN_VECTORS", 40)
+    monkeypatch.setattr("nearhand.recommending.sources._KNOWN_VECTORS", 40)
     runtime = HookedRuntime()
     runs = iter(range(100))
 
@@ -573,6 +573,7 @@ def test_a_log_that_cannot_be_read_gives_what_is_popular(device: Device, monkeyp
         one.privacy.block(item_id="m_0")
         with monkeypatch.context() as fault:
             fault.setattr("nearhand.events.EventLog.read", fails)
+            fault.setattr("nearhand.events.EventLog.changed_elsewhere", fails)
             fault.setattr("nearhand.events.EventLog.append", fails)
             found = one.recommend(10)
             assert_valid(found, 10, absent=[0])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal
 
 from nearhand.records import dataclass
@@ -256,8 +258,13 @@ class Items:
         lengths = {len(column) for name, column in columns.items() if column or name not in ("min_ages", "added_at")}
         if len(lengths) != 1:
             raise ValueError(f"columns have different lengths {sorted(lengths)}")
-        if len(set(self.item_ids)) != len(self.item_ids):
+        if len(self.rows) != len(self.item_ids):
             raise ValueError("an item id stands twice")
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """Item id → row."""
+        return dict(zip(self.item_ids, range(len(self.item_ids)), strict=True))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from nearhand.bundle.document import FieldError
 from nearhand.bundle.schema import NAME
@@ -11,6 +11,8 @@ from nearhand.records import dataclass
 
 MAX_DAYS = 3650
 MAX_TIMES = 1000
+
+CategoryKind: TypeAlias = Literal["genres", "directors"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class ListPolicy:
 
     ranker: str | None = None
     diversity: Decimal = Decimal(0)
-    category: Literal["genres", "directors"] = "genres"
+    category: CategoryKind = "genres"
     category_cap: int = 0
     freshness: Freshness | None = None
     exploration: Exploration | None = None

@@ -29,7 +29,7 @@ class ItemTable:
     rows: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", {item_id: row for row, item_id in enumerate(self.item_ids)})
+        object.__setattr__(self, "rows", dict(zip(self.item_ids, range(len(self.item_ids)), strict=True)))
         if len(self.rows) != len(self.item_ids):
             raise UsageError("an item id stands twice", place="ItemTable.item_ids", remedy="give every item one row")
         for name, cells in self.columns.items():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
 from nearhand.errors import UsageError
+from nearhand.ranking.categories import Categories
 from nearhand.records import dataclass
 
 Predicate = Callable[[str], bool]
@@ -22,7 +23,6 @@ class Catalogue:
     def __init__(self, items: Items) -> None:
         self.item_ids = items.item_ids
         self._items = items
-        self._rows = {item_id: row for row, item_id in enumerate(items.item_ids)}
         self._min_ages = np.array(items.min_ages, np.int64) if items.min_ages else None
 
     def __len__(self) -> int:
@@ -30,27 +30,26 @@ class Catalogue:
 
     def rows(self, item_ids: Iterable[str]) -> list[int]:
         """The rows of those item ids that the catalogue has; the others are passed over."""
-        rows = self._rows
+        rows = self._items.rows
         return [rows[item_id] for item_id in item_ids if item_id in rows]
 
-    def category_rows(self, category: str) -> NDArray[np.int32]:
-        """int32: the rows of the items of a genre or a director; none if no item has it."""
-        return self._category_rows.get(category, _NO_ROWS)
+    def category_rows(self, category: str) -> NDArray[np.intp]:
+        """intp: the rows of the items of a genre or a director; none if no item has it."""
+        return np.concatenate([self.genres.rows(category), self.directors.rows(category)])
 
     def too_old(self, age: int) -> NDArray[np.bool_] | None:
         """bool [items]: those for older users than that; None: no age rating is known."""
         return None if self._min_ages is None else self._min_ages > age
 
     @cached_property
-    def _category_rows(self) -> dict[str, NDArray[np.int32]]:
-        found: dict[str, list[int]] = {}
-        for row, (genres, director) in enumerate(zip(self._items.genres, self._items.directors, strict=True)):
-            for category in {*genres, director} - {""}:
-                found.setdefault(category, []).append(row)
-        return {category: np.array(rows, np.int32) for category, rows in found.items()}
+    def genres(self) -> Categories:
+        """The items' genres."""
+        return Categories(self._items, "genres")
 
-
-_NO_ROWS = np.empty(0, np.int32)
+    @cached_property
+    def directors(self) -> Categories:
+        """The items' directors."""
+        return Categories(self._items, "directors")
 
 
 @dataclass(frozen=True)

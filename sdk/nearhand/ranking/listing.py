@@ -13,6 +13,7 @@ from nearhand.bundle.schema import Items
 from nearhand.bundle.serving import Exploration, ListPolicy
 from nearhand.errors import ModelError, UsageError
 from nearhand.features.arithmetic import decayed
+from nearhand.ranking.categories import Categories
 from nearhand.records import dataclass
 
 _DAY_MS = 86_400_000
@@ -62,12 +63,18 @@ class Listing:
     candidates and the same random numbers give the same list everywhere.
     """
 
-    def __init__(self, items: Items, policy: ListPolicy) -> None:
+    def __init__(self, items: Items, policy: ListPolicy, categories: Categories | None = None) -> None:
+        """
+        Args:
+            categories: those of the policy's kind, if they are known already.
+        """
         self._count = len(items.item_ids)
         self._diversity = float(policy.diversity)
         self._exploration = policy.exploration
         self._cap = policy.category_cap
-        self._codes = _category_codes(items, policy) if policy.category_cap else None
+        self._codes = None
+        if policy.category_cap:
+            self._codes = (categories or Categories(items, policy.category)).codes
         self._freshness = float(policy.freshness.weight) if policy.freshness and items.added_at else 0.0
         if policy.freshness and self._freshness:
             self._half_life_ms = max(float(policy.freshness.half_life_days) * _DAY_MS, 1.0)
@@ -259,6 +266,7 @@ class _Pool:
         self._pinned: dict[int, tuple[int, float]] = {}  # row → index, relevance
         self._units = None if vectors is None else _units(vectors)
         self._nearest = np.zeros(len(rows))
+        self._values = np.empty(len(rows))
         self._compared = False
         self._likeness_weight = likeness_weight
         self._all_codes = codes
@@ -295,7 +303,8 @@ class _Pool:
             return None
         values = self._relevance
         if self._compared:
-            values = values - self._likeness_weight * self._nearest
+            values = np.multiply(self._nearest, -self._likeness_weight, out=self._values)
+            values += self._relevance
         if exploration is None or random is None:
             index, propensity = int(values.argmax()), 1.0
         else:
@@ -326,7 +335,7 @@ class _Pool:
         """All that follow stand below this candidate."""
         if self._units is not None:
             cosines = self._units @ self._units[index]
-            self._nearest = np.maximum(self._nearest, cosines) if self._compared else cosines
+            self._nearest = np.maximum(self._nearest, cosines, out=cosines) if self._compared else cosines
             self._compared = True
 
 
@@ -346,19 +355,6 @@ def intra_list_diversity(vectors: NDArray[np.float32]) -> float:
     total = units.sum(axis=0)
     pairs = (total @ total - np.square(units).sum()) / 2
     return float(1.0 - pairs / (count * (count - 1) / 2))
-
-
-def _category_codes(items: Items, policy: ListPolicy) -> NDArray[np.int32]:
-    """int32 [items, most categories of one item]: the codes of each item's categories, -1 where it has fewer."""
-    if policy.category == "genres":
-        categories = [tuple(dict.fromkeys(genres)) for genres in items.genres]
-    else:
-        categories = [(director,) if director else () for director in items.directors]
-    known: dict[str, int] = {}
-    codes = np.full((len(categories), max(map(len, categories), default=0)), -1, np.int32)
-    for row, names in enumerate(categories):
-        codes[row, : len(names)] = [known.setdefault(name, len(known)) for name in names]
-    return codes
 
 
 def _standardised(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -62,7 +63,8 @@ class RowEncoder:
             for column in self._category_columns
         ]
         self._thresholds = [np.array(column, np.float64) for column in thresholds]
-        self._zeros = np.array([column.searchsorted(0.0) for column in self._thresholds], np.float32)[:, None]
+        self._listed_thresholds = [column.tolist() for column in self._thresholds]
+        self._zeros = np.array([column.searchsorted(0.0) for column in self._thresholds], np.float32)
 
     def rows(self, table: Table) -> TableRows:
         """Read rows. Columns that the model does not have are passed over.
@@ -96,13 +98,20 @@ class RowEncoder:
         return found
 
     def _ranks(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
-        columns = np.ascontiguousarray(numbers.T)
-        ranks = np.empty(columns.shape, np.float32)
-        for thresholds, column, rank in zip(self._thresholds, columns, ranks, strict=True):
-            rank[:] = thresholds.searchsorted(column)  # below 2²⁴, so exact
+        if not len(numbers):
+            return np.empty(numbers.shape, np.float32)
+        # A profile's features are the same in the rows of all candidates. Ranks are below 2²⁴, so exact.
+        first = [
+            bisect_left(column, value)
+            for column, value in zip(self._listed_thresholds, numbers[0].tolist(), strict=True)
+        ]
+        ranks = np.empty(numbers.shape, np.float32)
+        ranks[:] = first
+        for place in np.flatnonzero((numbers != numbers[0]).any(axis=0)).tolist():
+            ranks[:, place] = self._thresholds[place].searchsorted(numbers[:, place])
         ranks -= self._zeros
-        ranks[np.isnan(columns)] = np.nan
-        return np.ascontiguousarray(ranks.T)
+        ranks[np.isnan(numbers)] = np.nan
+        return ranks
 
     def _columns(self, table: Table) -> dict[str, Sequence[Any] | NDArray[Any]]:
         """Column → its values, all of one length."""

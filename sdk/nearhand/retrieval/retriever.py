@@ -79,15 +79,18 @@ class Retriever:
         count = min(self._items, max(self._candidates, k) + len(exclude))
         outputs = self._index.run({"user_vector": vector, "k": np.array([count], np.int32)})
         found = Candidates(outputs["candidate_rows"], outputs["candidate_scores"], outputs["candidate_vectors"])
-        if not ((found.rows >= 0) & (found.rows < self._items)).all():
+        rows, scores = found.rows, found.scores
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self._items):
             raise ModelError(
                 f"gives item rows outside 0 … {self._items - 1}", place="index", remedy="use another variant"
             )
-        order = np.lexsort((found.rows, -found.scores))
+        order = np.arange(len(rows))
+        if not (scores[1:] < scores[:-1]).all():  # the index has them in order, but for equal ones
+            order = np.lexsort((rows, -scores))
         if exclude:
             excluded = np.zeros(self._items, np.bool_)
             excluded[np.fromiter(exclude, np.intp, len(exclude))] = True
-            order = order[~excluded[found.rows[order]]]
+            order = order[~excluded[rows[order]]]
         return found.take(order)
 
     def close(self) -> None:

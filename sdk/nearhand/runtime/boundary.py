@@ -13,6 +13,8 @@ from nearhand.bundle.schema import TensorSpec
 from nearhand.errors import ModelError
 from nearhand.runtime.protocol import Tensors
 
+_DTYPES = {name: np.dtype(name) for name in ("float32", "int32")}
+
 
 def check_inputs(specs: Sequence[TensorSpec], tensors: Tensors, *, place: str) -> list[NDArray[Any]]:
     """The tensors in the order of ``specs``.
@@ -21,16 +23,17 @@ def check_inputs(specs: Sequence[TensorSpec], tensors: Tensors, *, place: str) -
         ModelError: one is missing, unknown, or of another dtype or shape; names it.
     """
     names = [spec.name for spec in specs]
-    if set(names) != set(tensors):
+    if len(names) != len(tensors) or any(name not in tensors for name in names):
         odd = sorted(set(names) ^ set(tensors))
         raise ModelError(f"input {odd[0]!r} is missing or unknown", place=place, remedy=f"give exactly {names}")
     for spec in specs:
         tensor = tensors[spec.name]
-        fits = len(tensor.shape) == len(spec.shape) and all(
-            wanted in (-1, given) for wanted, given in zip(spec.shape, tensor.shape, strict=True)
+        fits = tensor.shape == spec.shape or (
+            len(tensor.shape) == len(spec.shape)
+            and all(wanted in (-1, given) for wanted, given in zip(spec.shape, tensor.shape, strict=True))
         )
         # Not by the dtype's name: that of the other byte order is the same, and native code would misread it.
-        if tensor.dtype != np.dtype(spec.dtype) or not fits:
+        if not fits or tensor.dtype != _DTYPES[spec.dtype]:
             raise ModelError(
                 f"input {spec.name!r} is {tensor.dtype} {list(tensor.shape)}",
                 place=place,

@@ -1,0 +1,33 @@
+"""The candidates of one list on their way through its stages."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand.recommending.results import Source
+from nearhand.records import dataclass
+from nearhand.retrieval import HistoryItem, User
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Candidates, in any order.
+
+    Attributes:
+        rows: int32 [n]; scores: float64 [n], higher is better; vectors: float32 [n, factors], factors 0 if unknown.
+        source: of those that are not among ``passed``, the rows that the app passed.
+        history, user: what the encoder read and gave; None: the candidates do not come from the history.
+        less: float32 [m, factors], the vectors of the items of which less is wanted; read with ``user`` only.
+        is_ranked: whether the scores are a ranker's.
+    """
+
+    rows: NDArray[np.int32]
+    scores: NDArray[np.float64]
+    vectors: NDArray[np.float32]
+    source: Source
+    history: tuple[HistoryItem, ...] = ()
+    user: User | None = None
+    less: NDArray[np.float32] | None = None
+    passed: frozenset[int] = frozenset()
+    is_ranked: bool = False

@@ -1,0 +1,131 @@
+"""Why each item of a list is in it. Nothing is computed before somebody reads it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand.bundle.schema import Items
+from nearhand.errors import NearhandError
+from nearhand.events import Scalar
+from nearhand.explain import Explanation, contributions, event_ids, explain, occlude, plain, promising
+from nearhand.features.store import FeatureStore
+from nearhand.monitoring import Meter
+from nearhand.ranking import FeatureRows, Listed, Predictor
+from nearhand.recommending.pool import Pool
+from nearhand.retrieval import HistoryItem
+
+T = TypeVar("T")
+
+
+class Reasons:
+    """Makes the explanations of one profile's lists."""
+
+    def __init__(
+        self,
+        items: Items,
+        verbs: Mapping[str, str],
+        locale: str,
+        *,
+        ranker: Callable[[], AbstractContextManager[tuple[Predictor, FeatureRows]]] | None,
+        features: FeatureStore | None,
+        meter: Meter,
+    ) -> None:
+        """
+        Args:
+            verbs: see :func:`nearhand.explain.explain`.
+            ranker, features: what ranked candidates were ranked with; see :class:`Recommender`.
+        """
+        self._items = items
+        self._verbs = verbs
+        self._locale = locale
+        self._ranker = ranker
+        self._features = features
+        self._meter = meter
+
+    def plain(self, message: str, **fields: str) -> Explanation:
+        """One that does not come from the history."""
+        return plain(message, self._locale, **fields)  # type: ignore[arg-type]
+
+    def of_list(self, context: Mapping[str, Scalar], pool: Pool, listed: Listed) -> Sequence[Explanation]:
+        """One for each place. Sentences and evidence are made when they are first read."""
+        if pool.user is None:
+            return [self.plain("popular")] * len(listed)
+        places = np.maximum(listed.candidates, 0)
+        confidences = np.array([item.confidence for item in pool.history])
+        vectors = pool.user.history_vectors[: len(pool.history)]
+        parts = _Once(lambda: contributions(vectors, confidences, pool.vectors[places]))
+        if not pool.is_ranked:
+            history = pool.history
+            return [self._lazy(lambda at: self._explained(history, parts()[[at]]), at) for at in range(len(listed))]
+        item_ids = [self._items.item_ids[row] for row in listed.rows.tolist()]
+        occluded = _Once(lambda: self._occluded(pool.history, parts(), item_ids, context))
+
+        def of_place(at: int) -> Explanation:
+            items, lost = occluded()
+            return self._explained(items, lost[[at]])
+
+        return [self._lazy(of_place, at) for at in range(len(listed))]
+
+    def _explained(self, history: Sequence[HistoryItem], parts: NDArray[np.float64]) -> Explanation:
+        return explain(history, parts, self._items, self._verbs, self._locale)[0]
+
+    def _lazy(self, make: Callable[[int], Explanation], at: int) -> Explanation:
+        """An explanation that is made when it is first read; what fails then is counted, and it says less."""
+
+        def made() -> Explanation:
+            try:
+                return make(at)
+            except NearhandError as error:
+                self._meter.degraded("an explanation could not be made", error)
+                return self.plain("recent")
+
+        once = _Once(made)
+        return Explanation(lambda: once().text, lambda: once().evidence)
+
+    def _occluded(
+        self,
+        history: tuple[HistoryItem, ...],
+        prior: NDArray[np.float64],
+        item_ids: Sequence[str],
+        context: Mapping[str, Scalar],
+    ) -> tuple[tuple[HistoryItem, ...], NDArray[np.float64]]:
+        """What the ranker's scores lose without each of the most promising history items: float64 [items, history]."""
+        features, ranking = self._features, self._ranker
+        assert features is not None
+        assert ranking is not None
+        chosen = promising(history, prior=prior)
+
+        def score_all(variants: Sequence[frozenset[str]]) -> NDArray[np.float64]:
+            with ranking() as (ranker, rows):
+                tables = [
+                    rows.rows(vector, candidates, context)
+                    for vector, candidates in zip(*features.without(variants, item_ids, context), strict=True)
+                ]
+                stacked = type(tables[0])(
+                    np.concatenate([table.numbers for table in tables]),
+                    np.concatenate([table.categories for table in tables]),
+                )
+                return ranker.scores(stacked).reshape(len(variants), len(item_ids))
+
+        return chosen, occlude(score_all, [event_ids(item) for item in chosen])
+
+
+class _Once(Generic[T]):
+    """Calls a function once, when its value is first asked for."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: list[T] = []
+
+    def __call__(self) -> T:
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]

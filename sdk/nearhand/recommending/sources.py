@@ -1,0 +1,121 @@
+"""Where candidates come from: the history's encoder, what is like the latest likes, what is popular, and the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearhand.bundle.schema import Items
+from nearhand.errors import ModelError
+from nearhand.ranking import AppliedFilter
+from nearhand.recommending.pool import Pool
+from nearhand.retrieval import HistoryItem, Popularity, Retriever, padded
+
+_EXTRA = 20
+"""Candidates that each other source than the encoder adds where a ranker tells them apart."""
+_SEEDS = 2
+"""The latest liked items, whose likes are candidates."""
+_KNOWN_VECTORS = 2000
+"""Item vectors that stay in memory, about half a megabyte: popular items are candidates of every list."""
+
+
+class Sources:
+    """Makes pools of candidates. For one thread at a time."""
+
+    def __init__(self, items: Items, retriever: Callable[[], Retriever], candidates: int, *, is_ranked: bool) -> None:
+        """
+        Args:
+            retriever: gives the loaded models.
+            candidates: how many are wanted at the least.
+            is_ranked: whether a ranker orders the candidates, so that more sources than the encoder's pay.
+        """
+        self._counts = items.popularity
+        self._retriever = retriever
+        self._candidates = candidates
+        self._is_ranked = is_ranked
+        self._popularity = Popularity(items.popularity)
+        self._known_vectors: dict[int, NDArray[np.float32]] = {}
+
+    def of_history(
+        self,
+        k: int,
+        history: tuple[HistoryItem, ...],
+        applied: AppliedFilter,
+        passed: Sequence[int],
+        less_like: Sequence[int],
+    ) -> Pool:
+        """Candidates of several sources, each with the inner product of its vector and the user's.
+
+        Args:
+            passed, less_like: rows.
+
+        Raises:
+            ModelError: a model fails, or gives a number that is not finite.
+        """
+        retriever = self._retriever()
+        user = retriever.encode(
+            *padded([item.row for item in history], [item.confidence for item in history], retriever.window)
+        )
+        exclude = applied.excluded_rows()
+        found = retriever.retrieve(user.vector, exclude=exclude, k=k)
+        rows, vectors = [found.rows], [found.vectors]
+        named = set(passed)
+        if self._is_ranked:
+            # Without a ranker they could not come up: the encoder's candidates have the greatest inner products.
+            for place in [place for place, item in enumerate(history) if item.confidence > 0][: -_SEEDS - 1 : -1]:
+                alike = retriever.retrieve(user.history_vectors[[place]], exclude=exclude, k=_EXTRA)
+                rows.append(alike.rows[:_EXTRA])
+                vectors.append(alike.vectors[:_EXTRA])
+            named.update(self._popularity.top(exclude=exclude, k=_EXTRA)[0].tolist())
+        if more := [row for row in sorted(named) if applied.mask[row]]:
+            rows.append(np.array(more, np.int32))
+            vectors.append(self._vectors(retriever, more))
+        _, first = np.unique(np.concatenate(rows), return_index=True)
+        first.sort()  # the encoder's candidates stay as they were scored
+        own = len(found.rows)
+        all_rows, all_vectors = np.concatenate(rows)[first], np.concatenate(vectors)[first]
+        _check_finite(user.vector, all_vectors)
+        scores = np.concatenate([found.scores, all_vectors[own:] @ user.vector[0]])
+        _check_finite(scores)
+        less = self._vectors(retriever, less_like) if less_like else None
+        return Pool(all_rows, scores.astype(np.float64), all_vectors, "local", history, user, less, frozenset(passed))
+
+    def popular(self, k: int, applied: AppliedFilter, passed: Sequence[int]) -> Pool:
+        """The candidates that need no history and no model, each with its share of all interactions."""
+        exclude = applied.excluded_rows()
+        rows, scores = self._popularity.top(exclude=exclude, k=max(k, self._candidates))
+        more = sorted(row for row in set(passed).difference(rows.tolist()) if applied.mask[row])
+        shares = np.array([self._counts[row] for row in more], np.float64) / max(sum(self._counts), 1)
+        rows, scores = np.concatenate([rows, np.array(more, np.int32)]), np.concatenate([scores, shares])
+        vectors = np.empty((len(rows), 0), np.float32)
+        return Pool(rows, scores.astype(np.float64), vectors, "fallback", passed=frozenset(passed))
+
+    def _vectors(self, retriever: Retriever, rows: Sequence[int]) -> NDArray[np.float32]:
+        """The item vectors, float32 [n, factors]: the encoder gives those of the items that it reads."""
+        known = self._known_vectors
+        # A copy: a stage that was left behind may make room in `known` meanwhile.
+        found = {row: vector for row in rows if (vector := known.get(row)) is not None}
+        missing = [row for row in rows if row not in found]
+        for start in range(0, len(missing), retriever.window):
+            chunk = missing[start : start + retriever.window]
+            read = retriever.encode(*padded(chunk, [1.0] * len(chunk), retriever.window))
+            found.update(zip(chunk, read.history_vectors[: len(chunk)].copy(), strict=True))
+        vectors = np.array([found[row] for row in rows])
+        if missing:
+            _check_finite(vectors)  # before they are kept
+            if len(known) + len(missing) > _KNOWN_VECTORS:
+                known.clear()
+            known.update(found)
+        return vectors
+
+
+def _check_finite(*numbers: NDArray[np.float32]) -> None:
+    """
+    Raises:
+        ModelError: one is not.
+    """
+    if not all(np.isfinite(each).all() for each in numbers):
+        remedy = "use another variant or rebuild the bundle"
+        raise ModelError("gives a number that is not finite", place="encoder or index", remedy=remedy)
