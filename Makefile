@@ -4,13 +4,17 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUNDLE := build/films.nearhand
 
-.PHONY: demo test torture check bench docs environments clean
+.PHONY: demo app test torture check bench docs environments clean
 
 demo: .venv/.demo ## Train, convert, prove and recommend on real or sample data.
 	@$(BIN)/python -m model_zoo train films-als -o build/films-als
 	@$(BIN)/nearhand convert build/films-als/model.npz --data build/films-als --recipe build/films-als/recipe.toml -o $(BUNDLE)
 	@history=$$($(BIN)/python -m model_zoo find build/films-als "Heat" "Casino" "The Godfather" "Pulp Fiction") \
 	  && $(BIN)/nearhand recommend $(BUNDLE) --history $$history -k 10
+
+app: .venv/.app ## The films app on http://127.0.0.1:8550, in a browser of this machine; nothing of it needs a network.
+	@test -f $(BUNDLE) || $(MAKE) --no-print-directory demo
+	@FILMS_BUNDLE=$(BUNDLE) $(BIN)/python -m films_app.web
 
 # Two processes, each of which takes one file of tests after another, in the order of the files: those that take minutes
 # are the first ones, and of a file all share what it trains or compiles. Benchmarks never run beside anything, so their
@@ -57,6 +61,10 @@ clean: ## Remove what was built; keeps the virtual environment.
 	$(PIP) install --constraint constraints.txt --group zoo --editable . --editable ./converters
 	@touch $@
 
-.venv/.test: .venv/.demo
+.venv/.app: .venv/.demo demo_app/pyproject.toml
+	$(PIP) install --constraint constraints.txt setuptools --group app --editable . --editable ./demo_app
+	@touch $@
+
+.venv/.test: .venv/.demo .venv/.app
 	$(PIP) install --constraint constraints.txt setuptools --group test --group check --editable . --editable ./converters
 	@touch $@

@@ -35,7 +35,7 @@ from films_app.engine.flight import FLIGHT_MODE
 from films_app.engine.settings import Settings, SettingsFile
 from nearhand import Config, Event, NearhandError, Personalizer, Recommendation
 from nearhand.bundle import open_slot
-from nearhand.bundle.schema import Precision, RuntimeName
+from nearhand.bundle.schema import Precision, Role, RuntimeName
 from nearhand.clock import Clock, SystemClock
 from nearhand.events import RESET, RecordedEvent
 from nearhand.privacy import Consent
@@ -92,7 +92,7 @@ class Engine:
     def today(self) -> str:
         """The local day, ``YYYY-MM-DD``."""
         now = self._clock.now_ms()
-        return f"{datetime.fromtimestamp(now / 1000, UTC) + timedelta(minutes=self._clock.utc_offset_minutes(now)):%Y-%m-%d}"
+        return f"{_local(now, self._clock.utc_offset_minutes(now)):%Y-%m-%d}"
 
     async def open(self, language: str) -> Catalogue:
         """Open the bundle and the profile, once; later calls give what is open.
@@ -144,7 +144,7 @@ class Engine:
         await self._do(lambda: self._undo(done))
 
     async def opened(self, film: Film, recommendation_id: str | None) -> None:
-        """Note that the user looked at a film. That is no taste: whoever looks may still want to see it in the lists."""
+        """Note that the user looked at a film. That is no taste: it may still be what the lists should show."""
         event = Event(
             "navigated",
             item_id=film.film_id,
@@ -421,7 +421,7 @@ class Engine:
         return [self._moment(event, epoch) for event in reversed(events)]
 
     def _moment(self, event: RecordedEvent, epoch: int) -> Moment:
-        local = datetime.fromtimestamp(event.timestamp / 1000, UTC) + timedelta(minutes=event.utc_offset_minutes)
+        local = _local(event.timestamp, event.utc_offset_minutes)
         return Moment(
             event_id=event.event_id,
             event=event.event,
@@ -479,8 +479,9 @@ class Engine:
 
     def _variants(self, runtime: RuntimeName | None, precision: Precision | None) -> tuple[Variant, ...]:
         sizes: Counter[tuple[RuntimeName, Precision]] = Counter()
-        for role in ("encoder", "index"):
-            for variant in self._manifest.model(role).variants:  # type: ignore[arg-type]
+        roles: tuple[Role, ...] = ("encoder", "index")
+        for role in roles:
+            for variant in self._manifest.model(role).variants:
                 sizes[variant.runtime, variant.precision] += variant.file.bytes
         overlaps = {
             (one.runtime, one.precision): float(one.top10_overlap) for one in self._manifest.retrieval.evidence.variants
@@ -500,10 +501,14 @@ class Engine:
         return Advice(policy, found.action, found.reason, found.text)
 
 
+def _local(at_ms: int, offset_minutes: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC) + timedelta(minutes=offset_minutes)
+
+
 def _taste(moments: Sequence[Moment]) -> Taste:
     """Likes count twice as much as films that were watched; a dislike takes away."""
     days: dict[str, defaultdict[str, float]] = {}
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for moment in reversed(moments):
         weight = _WEIGHTS.get(moment.event, 0.0)
         if moment.film is None or not weight:
@@ -524,7 +529,7 @@ def _taste(moments: Sequence[Moment]) -> Taste:
             amount / whole,
             tuple(max(last[day].get(genre, 0.0), 0.0) / (sums[day] or 1.0) for day in last),
         )
-        for genre, amount in total.most_common()
+        for genre, amount in sorted(total.items(), key=lambda one: -one[1])
         if amount > 0
     )
     return Taste(shares, tuple(last))

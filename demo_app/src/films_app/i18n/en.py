@@ -158,7 +158,7 @@ TEXTS: dict[str, str] = {
     "privacy.exported": "Written to {path}",
     "privacy.erase": "Erase everything",
     "privacy.erase_ask": "Erase everything?",
-    "privacy.erase_text": "Your activity, taste, choices and exports are deleted from this device. There is no way back.",
+    "privacy.erase_text": "Activity, taste, choices and exports are deleted from this device. There is no way back.",
     "privacy.erase_yes": "Erase",
     "privacy.erased": "Everything was erased",
     "privacy.look": "Appearance",

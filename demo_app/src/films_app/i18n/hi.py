@@ -1,1 +1,5 @@
-from films_app.i18n.en import TEXTS as TEXTS
+"""To come."""
+
+from films_app.i18n.en import TEXTS
+
+__all__ = ["TEXTS"]

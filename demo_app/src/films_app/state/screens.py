@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 
 from films_app.engine import (
@@ -382,10 +383,8 @@ class UnderTheHood(Store):
         """Try to reach another machine: in flight mode that is refused, before anything is sent."""
         assert FLIGHT_MODE.is_on  # the button is there only then: without it this would use the network
         loop = asyncio.get_running_loop()
-        try:
+        with contextlib.suppress(OSError):
             await loop.getaddrinfo("films.invalid", 443)
-        except OSError:
-            pass
         await self.load()
 
     async def ask(self, policy: str) -> None:

@@ -13,16 +13,17 @@ class _Bridge(ft.Observable):
     """The toolkit's way to be told, in front of the state's own."""
 
     def __init__(self, store: Store) -> None:
-        self._leave = store.follow(self._told)
+        self.leave = store.follow(self._told)
 
     def _told(self) -> None:
-        self.notify()
+        self.notify()  # type: ignore[no-untyped-call]
 
 
 def follow(store: Store) -> None:
     """Draw the calling component again whenever the store has changed."""
-    bridge, _ = ft.use_state(lambda: _Bridge(store))
-    ft.use_effect(lambda: None, [], cleanup=lambda: bridge._leave())
+    bridge = ft.use_memo(lambda: _Bridge(store), [store])
+    ft.use_state(bridge)  # which listens to it
+    ft.use_effect(lambda: None, [store], cleanup=bridge.leave)
 
 
 def does(work: Callable[..., Awaitable[object]], *args: object) -> Callable[[ft.Event[Any]], Coroutine[Any, Any, None]]:

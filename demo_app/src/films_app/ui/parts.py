@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import flet as ft
 from films_app.engine import Film
@@ -243,7 +243,7 @@ def _poster(film: Film, width: float) -> ft.Control:
     return poster(film, width)
 
 
-Poster = ft.memo(_poster)
+Poster = cast(Callable[[Film, float], ft.Control], ft.memo(_poster))  # type: ignore[no-untyped-call]
 """A poster, drawn once as long as it stays where it is."""
 
 
@@ -252,7 +252,7 @@ def _art(film: Film, width: float, height: float) -> ft.Control:
     return art(film, width, height)
 
 
-Art = ft.memo(_art)
+Art = cast(Callable[[Film, float, float], ft.Control], ft.memo(_art))  # type: ignore[no-untyped-call]
 """A poster without words, in any size; drawn once as above."""
 
 

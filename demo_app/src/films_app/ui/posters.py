@@ -69,7 +69,7 @@ class _Sheet:
 def poster(film: Film, width: float) -> ft.Control:
     """The poster of a film; the height is :data:`RATIO` times its width."""
     height = width * RATIO
-    ground, mass, light, ink = _palette(film)
+    ground, _, light, ink = _palette(film)
     size, lines = _fit(film.title.upper(), width - 2 * _margin(width))
     return ft.Container(
         width=width,
@@ -213,7 +213,8 @@ def _bands(sheet: _Sheet) -> list[cv.Shape]:
     for step in range(5):
         top = sheet.y(-0.15 + 0.17 * step)
         colour = _mix(sheet.light, sheet.mass, step / 4)
-        shapes.append(_polygon([(0, top + slant), (sheet.width, top), (sheet.width, top + thick), (0, top + slant + thick)], _plain(colour)))  # fmt: skip
+        corners = [(0, top + slant), (sheet.width, top), (sheet.width, top + thick), (0, top + slant + thick)]
+        shapes.append(_polygon(corners, _plain(colour)))
     return shapes
 
 
@@ -268,7 +269,8 @@ def _rays(sheet: _Sheet) -> list[cv.Shape]:
     for step in range(0, count, 2):
         first, last = (math.tau * (step + start + more) / count for more in (0, 1))
         colour = sheet.mass if step % 4 else _mix(sheet.mass, sheet.light, 0.35)
-        shapes.append(_polygon([(x, y), (x + far * math.cos(first), y + far * math.sin(first)), (x + far * math.cos(last), y + far * math.sin(last))], _plain(colour)))  # fmt: skip
+        edges = [(x + far * math.cos(angle), y + far * math.sin(angle)) for angle in (first, last)]
+        shapes.append(_polygon([(x, y), *edges], _plain(colour)))
     shapes.append(cv.Circle(x, y, sheet.x(0.19), paint=_plain(sheet.light)))
     return shapes
 
@@ -352,7 +354,7 @@ def _spotlight(sheet: _Sheet) -> list[cv.Shape]:
             sheet.x(0.9),
             sheet.y(0.12),
             paint=_plain(_mix(sheet.mass, sheet.light, 0.25)),
-        ),  # fmt: skip
+        ),
         cv.Circle(middle, foot - sheet.y(0.2), sheet.x(0.07), paint=_plain(sheet.ground)),
         cv.Rect(
             middle - sheet.x(0.07),
@@ -379,11 +381,8 @@ def _lens(sheet: _Sheet) -> list[cv.Shape]:
     ]
     shapes.append(cv.Circle(x - sheet.x(0.12), y - sheet.x(0.14), sheet.x(0.045), paint=_plain("#FFFFFF")))
     start = sheet.dice.uniform(0, math.tau)
-    shapes.append(
-        cv.Arc(
-            x - sheet.x(0.48), y - sheet.x(0.48), sheet.x(0.96), sheet.x(0.96), start, math.pi * 0.8, paint=_stroke(sheet.light, sheet.x(0.02))
-        )
-    )  # fmt: skip
+    left, top, side = x - sheet.x(0.48), y - sheet.x(0.48), sheet.x(0.96)
+    shapes.append(cv.Arc(left, top, side, side, start, math.pi * 0.8, paint=_stroke(sheet.light, sheet.x(0.02))))
     return shapes
 
 

@@ -90,7 +90,8 @@ def SearchScreen(search: Search, width: float) -> ft.Control:  # noqa: N802
             )
         ]
     elif len(shown) < len(films):
-        rows.append(_aside(ft.Row([parts.button(texts("search.more"), calls(search.more), kind="quiet")], alignment=ft.MainAxisAlignment.CENTER)))  # fmt: skip
+        more = parts.button(texts("search.more"), calls(search.more), kind="quiet")
+        rows.append(_aside(ft.Row([more], alignment=ft.MainAxisAlignment.CENTER)))
     return ft.Column(
         [
             ft.Container(

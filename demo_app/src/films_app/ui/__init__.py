@@ -1,0 +1,1 @@
+"""What the user sees. Everything that knows the toolkit is here."""
