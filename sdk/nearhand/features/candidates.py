@@ -255,7 +255,7 @@ def _affinity(plan: Plan, view: schema.ItemAffinity) -> ItemOutput:
 
     def bind(states: States) -> Note:
         shares = shares_of(states)
-        return lambda frame, candidates: shares(frame.as_of) + beyond
+        return lambda frame, candidates: shares(frame) + beyond
 
     def values(candidates: Candidates, notes: Sequence[list[float]]) -> NDArray[np.float64]:
         chosen = np.array(notes)[:, candidates.take(places)]

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from nearhand.errors import ProgramError
 from nearhand.features import views as schema
 from nearhand.features.arithmetic import decayed
-from nearhand.features.items import Cell, ItemTable
+from nearhand.features.items import ItemTable
 from nearhand.features.operands import NumberOf, Test, TextsOf, local_hour, number_of, test_of, texts, texts_of, weekday
 from nearhand.features.parts import MAX_DAYS, Condition, milliseconds
 from nearhand.features.program import Program
@@ -49,12 +49,14 @@ class Frame:
     Attributes:
         as_of: the instant, ms.
         pushed: view name → values, float [width]; only what has not expired.
+        shares: view name → the shares that were read already: several views may rest on them.
     """
 
     as_of: int
     utc_offset_minutes: int
     context: Mapping[str, Any]
     pushed: Mapping[str, Sequence[float]]
+    shares: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -408,19 +410,22 @@ def compile_weights(
     return bind
 
 
-def compile_shares(plan: Plan, view: schema.Affinity) -> Callable[[States], Callable[[int], list[float]]]:
-    """The shares of :class:`nearhand.features.views.Affinity`: a function of the states, then of the instant."""
-    vocabulary = plan.program.vocabulary(view.vocabulary)
+def compile_shares(plan: Plan, view: schema.Affinity) -> Callable[[States], Callable[[Frame], list[float]]]:
+    """The shares of :class:`nearhand.features.views.Affinity`: a function of the states, then of the reading."""
+    name, vocabulary = view.name, plan.program.vocabulary(view.vocabulary)
     weights_of = compile_weights(plan, view)
 
-    def bind(states: States) -> Callable[[int], list[float]]:
+    def bind(states: States) -> Callable[[Frame], list[float]]:
         weights = weights_of(states)
 
-        def read(as_of: int) -> list[float]:
-            found = weights(as_of)
-            parts = [found.get(text, 0) for text in vocabulary]
-            whole = sum(map(abs, parts))
-            return [part / whole for part in parts] if whole else [0.0] * len(parts)
+        def read(frame: Frame) -> list[float]:
+            shares = frame.shares.get(name)
+            if shares is None:
+                weight_of = weights(frame.as_of).get
+                parts = [weight_of(text, 0) for text in vocabulary]
+                whole = sum(map(abs, parts))
+                shares = frame.shares[name] = [part / whole for part in parts] if whole else [0.0] * len(parts)
+            return shares
 
         return read
 
@@ -484,7 +489,7 @@ def _affinity_output(plan: Plan, view: schema.Affinity) -> Output:
         shares = shares_of(states)
 
         def emit(frame: Frame, floats: list[float], ints: list[int]) -> None:
-            floats.extend(shares(frame.as_of))
+            floats.extend(shares(frame))
 
         return emit
 
@@ -616,22 +621,15 @@ def _check_column(program: Program, items: ItemTable, place: str, operand: str, 
         known = ", ".join(f"item.{column}" for column in sorted(items.columns))
         remedy = f"use one of {known}" if known else "give the catalogue of the items"
         raise ProgramError(f"{operand!r} is not in the catalogue", place=full, remedy=remedy)
-    wanted, fits = ("a number", _is_number) if wants_number else ("a text", _is_text)
-    odd = next((cell for cell in items.columns[name] if cell is not None and not fits(cell)), None)
-    if odd is not None:
+    wanted, kinds = ("a number", (int, float)) if wants_number else ("a text", (str, tuple, int))
+    cells = items.columns[name]
+    if not all(issubclass(kind, (*kinds, type(None))) for kind in set(map(type, cells))):
+        odd = next(cell for cell in cells if cell is not None and not isinstance(cell, kinds))
         raise ProgramError(
             f"{operand!r} has {str(odd)[:40]!r}, not {wanted}",
             place=full,
             remedy=f"use a column with {wanted} per item",
         )
-
-
-def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, int | float)
-
-
-def _is_text(cell: Cell) -> bool:
-    return isinstance(cell, str | tuple | int)
 
 
 def is_item_view(view: Any) -> bool:

@@ -126,8 +126,11 @@ class Rows:
 
     def _place(self, event: FoldedEvent) -> int:
         """The index of the row of an event, or where it belongs."""
-        low, high = bisect_left(self.timestamps, event.timestamp), bisect_right(self.timestamps, event.timestamp)
-        return bisect_left(self._sequences, event.sequence, low, high)
+        timestamp, sequence, timestamps = event.timestamp, event.sequence, self.timestamps
+        at = bisect_left(timestamps, timestamp)
+        if at == len(timestamps) or timestamps[at] != timestamp or self._sequences[at] >= sequence:
+            return at
+        return bisect_left(self._sequences, sequence, at + 1, bisect_right(timestamps, timestamp, at + 1))
 
     def _sum_from(self, at: int) -> None:
         if self.sums is not None:
@@ -400,22 +403,21 @@ class Sessions:
             timestamps.append(timestamp)
             return
         at = bisect_right(timestamps, timestamp)
-        before, after = timestamps[at - 1] if at else None, timestamps[at]
+        before = timestamps[at - 1] if at else None
+        if before != timestamp:  # else it changes nothing
+            self._note(timestamp, begins=before is None or timestamp - before > self._gap)
+            self._note(timestamps[at], begins=timestamps[at] - timestamp > self._gap)
         timestamps.insert(at, timestamp)
-        self._join(before, after, -1)
-        self._join(before, timestamp, 1)
-        self._join(timestamp, after, 1)
 
     def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
         timestamp, timestamps = event.timestamp, self.timestamps
         at = bisect_left(timestamps, timestamp)
         del timestamps[at]
-        before = timestamps[at - 1] if at else None
         after = timestamps[at] if at < len(timestamps) else None
-        self._join(before, timestamp, -1)
-        if after is not None:
-            self._join(timestamp, after, -1)
-            self._join(before, after, 1)
+        if after != timestamp:  # else the session that it begins still begins then
+            self._note(timestamp, begins=False)
+            if after is not None:
+                self._note(after, begins=not at or after - timestamps[at - 1] > self._gap)
 
     def index(self, as_of: int, window: int) -> int:
         """How many sessions there were in the window."""
@@ -450,14 +452,14 @@ class Sessions:
             if before is None or after - before > self._gap
         ]
 
-    def _join(self, before: int | None, after: int, by: int) -> None:
-        """Note (1) or no longer note (-1) that ``after`` follows ``before``: a session begins if it is far from it."""
-        if before is not None and after - before <= self._gap:
+    def _note(self, timestamp: int, *, begins: bool) -> None:
+        """Whether a session begins at ``timestamp``."""
+        at = bisect_left(self._begins, timestamp)
+        if (self._begins[at : at + 1] == [timestamp]) is begins:
             return
-        at = bisect_left(self._begins, after)
-        if by > 0:
-            self._begins.insert(at, after)
-        elif self._begins[at : at + 1] == [after]:  # what the first row follows may have been trimmed
+        if begins:
+            self._begins.insert(at, timestamp)
+        else:
             del self._begins[at]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,11 +43,17 @@ class RemovableFold(FeatureFold):
         if epoch > self._epoch and any(newest <= lacking for lacking in occluded):
             # Without them another epoch is the newest, and its events count.
             return self._refolded(visible, occluded, as_of, item_ids, situation)
-        for each in visible:
-            if each.epoch == epoch:
-                self._fold(each)
+        if epoch > self._epoch:
+            self._begin(epoch)
         named = frozenset[str]().union(*occluded)
-        absent = {each.event_id: list(self._entries(each)) for each in visible if each.event_id in named}
+        absent: dict[str, list[_Entry]] = {}
+        for each in visible:
+            if each.event_id not in named:
+                self._fold(each)
+            elif each.epoch == self._epoch:
+                absent[each.event_id] = entries = self._entries(each)
+                for state, event, value, weight in entries:
+                    state.add(event, value, weight)
         frame, found = self._frame(as_of, *situation), self._found(item_ids)
         floats: list[float] = []
         ints: list[int] = []
@@ -56,6 +62,7 @@ class RemovableFold(FeatureFold):
             entries = [entry for event_id in lacking for entry in absent.get(event_id, ())]
             for state, event, value, weight in entries:
                 state.remove(event, value, weight)
+            frame.shares = {}
             for emit in self._emitters:
                 emit(frame, floats, ints)
             notes.append([note(frame, found) for note in self._notes])
@@ -75,15 +82,17 @@ class RemovableFold(FeatureFold):
     def _trim(self, as_of: int) -> None:
         pass
 
-    def _entries(self, event: FoldedEvent) -> Iterator[_Entry]:
-        """What the event, of any epoch, is in the states."""
-        if event.epoch != self._epoch:
-            return
+    def _entries(self, event: FoldedEvent) -> list[_Entry]:
+        """What the states are given of the event."""
+        found: list[_Entry] = []
         for feed in self.program.feeds.get(event.event, ()):
-            if all(test(event) for test in feed.tests):
-                value = feed.read(event) if feed.read is not None else None
-                if feed.read is None or value is not None:
-                    yield self._removables[feed.state], event, value, feed.weight
+            if feed.tests and not all(test(event) for test in feed.tests):
+                continue
+            value = None
+            if feed.read is not None and (value := feed.read(event)) is None:
+                continue
+            found.append((self._removables[feed.state], event, value, feed.weight))
+        return found
 
     def _refolded(
         self,
