@@ -6,15 +6,29 @@ BUNDLE := build/films.nearhand
 
 .PHONY: demo app test torture check bench docs environments clean
 
-demo: .venv/.demo ## Train, convert, prove and recommend on real or sample data.
-	@$(BIN)/python -m model_zoo train films-als -o build/films-als
-	@$(BIN)/nearhand convert build/films-als/model.npz --data build/films-als --recipe build/films-als/recipe.toml -o $(BUNDLE)
-	@history=$$($(BIN)/python -m model_zoo find build/films-als "Heat" "Casino" "The Godfather" "Pulp Fiction") \
-	  && $(BIN)/nearhand recommend $(BUNDLE) --history $$history -k 10
+# Two lanes, for two cores. What the second one says waits in a file until the first has said its part.
+demo: .venv/.demo ## Train, convert, prove, merge and show, on real or sample data.
+	@mkdir -p build
+	@$(MAKE) --no-print-directory films-churn films-segments > build/second-lane.txt 2>&1 & \
+	  $(MAKE) --no-print-directory films-als films-ranker; first=$$?; \
+	  wait $$!; second=$$?; cat build/second-lane.txt; test $$first -eq 0 && test $$second -eq 0
+	@$(BIN)/nearhand merge build/films-als.nearhand build/films-ranker.nearhand build/films-churn.nearhand \
+	  build/films-segments.nearhand --serving model_zoo/serving.toml -o $(BUNDLE)
+	@$(BIN)/python -m model_zoo show $(BUNDLE) --segments build/films-segments/segments.json
 
-app: .venv/.app ## The films app on http://127.0.0.1:8550, in a browser of this machine; nothing of it needs a network.
-	@test -f $(BUNDLE) || $(MAKE) --no-print-directory demo
-	@FILMS_BUNDLE=$(BUNDLE) $(BIN)/python -m films_app.web
+films-als: .venv/.demo
+	@$(BIN)/python -m model_zoo train $@
+	@$(BIN)/nearhand convert build/$@/model.npz --data build/$@ --recipe build/$@/recipe.toml -o build/$@.nearhand
+
+films-ranker films-churn: .venv/.demo
+	@$(BIN)/python -m model_zoo train $@
+	@$(BIN)/nearhand convert build/$@/model.txt --rows build/$@/rows.parquet --recipe build/$@/recipe.toml \
+	  -o build/$@.nearhand
+
+films-segments: .venv/.demo
+	@$(BIN)/python -m model_zoo train $@
+	@$(BIN)/nearhand convert build/$@/model.skops --rows build/$@/rows.parquet --recipe build/$@/recipe.toml \
+	  -o build/$@.nearhand
 
 # Two processes, each of which takes one file of tests after another, in the order of the files: those that take minutes
 # are the first ones, and of a file all share what it trains or compiles. Benchmarks never run beside anything, so their

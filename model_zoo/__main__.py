@@ -1,26 +1,43 @@
-"""``python -m model_zoo``: trains the zoo's models, ready for ``nearhand convert``."""
+"""``python -m model_zoo``: trains the zoo's models, ready for ``nearhand convert``, and shows what they do together."""
 
 from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from model_zoo.datasets import find_dataset
-from model_zoo.films_als.train import train
+from model_zoo.training import Report
 from nearhand import UsageError
 from nearhand_converters.console import reporting_errors
 from nearhand_converters.data import Dataset, read_catalogue, read_dataset
 
-MODELS = {"films-als": train}
+MODELS = {
+    "films-als": "recommends films from a history of films: implicit ALS",
+    "films-ranker": "orders the films that were retrieved: LightGBM lambdarank over the features of the device",
+    "films-churn": "tells how likely a viewer stays away for thirty days: LightGBM over the features of the device",
+    "films-segments": "tells which of a few kinds of taste a viewer has: k-means over the features of the device",
+}
 
 
 @click.group()
 def main() -> None:
     """Train the models of the zoo."""
+
+
+@main.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_command(as_json: bool) -> None:
+    """Say which models there are."""
+    if as_json:
+        click.echo(json.dumps(MODELS))
+        return
+    for name, what in MODELS.items():
+        click.echo(f"{name:<15} {what}")
 
 
 @main.command("train")
@@ -40,19 +57,17 @@ def train_command(model: str, data: Path | None, users: int | None, out: Path | 
         if data is not None and users is not None:
             raise click.UsageError("--data and --users exclude each other")
         dataset = _dataset(data, users)
-        training = MODELS[model](dataset, out or Path("build") / model)
+        report = _train(model)(dataset, out or Path("build") / model)
     if as_json:
-        document = {**asdict(training), "folder": str(training.folder), "data": dataset.name, "origin": dataset.origin}
+        document = {**report.numbers, "folder": str(report.folder), "data": dataset.name, "origin": dataset.origin}
         click.echo(json.dumps(document))
         return
     click.echo(f"data     {dataset.name}: {dataset.origin}")
     click.echo(f"         {dataset.description}")
     click.echo(f"licence  {dataset.licence}")
-    click.echo(
-        f"trained  {model} on {training.interactions:,} positive interactions of {training.users:,} users with "
-        f"{training.items:,} items; {training.held_out:,} later ones held out"
-    )
-    click.echo(f"wrote    {training.folder}")
+    for place, sentence in enumerate(report.said):
+        click.echo(f"{'' if place else 'trained':<9}{sentence}")
+    click.echo(f"wrote    {report.folder}")
 
 
 @main.command("find")
@@ -69,6 +84,23 @@ def find_command(folder: Path, titles: tuple[str, ...]) -> None:
                 remedy = f"did you mean {near[0]!r}?" if near else "see items.csv"
                 raise UsageError(f"no item has the title {title!r}", place=str(folder), remedy=remedy)
     click.echo(",".join(catalogue.item_ids[rows[title]] for title in titles))
+
+
+@main.command("show")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--segments", type=click.Path(path_type=Path), help="segments.json, which names the segments.")
+def show_command(bundle: Path, segments: Path | None) -> None:
+    """Show what an app gets of BUNDLE, made of the zoo's models: lists, reasons, a prediction and what is decided."""
+    from model_zoo.show import show
+
+    with reporting_errors(as_json=False):
+        show(bundle, [] if segments is None else json.loads(segments.read_text(encoding="utf-8")))
+
+
+def _train(model: str) -> Callable[[Dataset, Path], Report]:
+    """A model's trainer. It is imported when it is used: each needs other libraries."""
+    train: Callable[[Dataset, Path], Report] = import_module(f"model_zoo.{model.replace('-', '_')}.train").train
+    return train
 
 
 def _dataset(data: Path | None, users: int | None) -> Dataset:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 from threadpoolctl import threadpool_limits
 
-from nearhand_converters.data import Dataset, positives, temporal_split, write_dataset
+from model_zoo.training import Report
+from nearhand_converters.data import Dataset, Interactions, positives, temporal_split, write_dataset
 from nearhand_converters.errors import DataError
 from nearhand_converters.recipe import read_recipe
 
@@ -20,18 +22,7 @@ RECIPE = "recipe.toml"
 FEATURES = "features.json"
 
 
-@dataclass(frozen=True)
-class Training:
-    """What was trained, and on what."""
-
-    folder: Path
-    users: int
-    items: int
-    interactions: int
-    held_out: int
-
-
-def train(dataset: Dataset, out: Path) -> Training:
+def train(dataset: Dataset, out: Path) -> Report:
     """Train and write everything that ``nearhand convert`` needs into the folder ``out``.
 
     Writes ``model.npz`` (implicit's own format), ``items.csv``, ``interactions.csv``, ``dataset.toml``,
@@ -41,8 +32,6 @@ def train(dataset: Dataset, out: Path) -> Training:
     Raises:
         DataError: no interaction is positive.
     """
-    from implicit.cpu.als import AlternatingLeastSquares
-
     out.mkdir(parents=True, exist_ok=True)
     for name in (RECIPE, FEATURES):
         with resources.as_file(resources.files(__package__) / name) as path:
@@ -56,9 +45,30 @@ def train(dataset: Dataset, out: Path) -> Training:
             place=f"data set {dataset.name!r}",
             remedy="lower [bundle] minimum_rating in the recipe, or leave the ratings out",
         )
+    model = fit_als(split.train, len(dataset.catalogue), settings)
+    write_dataset(dataset, out)
+    temporary = out / "model.part.npz"
+    model.save(str(temporary))
+    temporary.replace(out / "model.npz")
+    counts = {
+        "users": len(dataset.interactions.users),
+        "items": len(dataset.catalogue),
+        "interactions": len(split.train),
+        "held_out": len(split.held_out),
+    }
+    said = (
+        f"films-als on {counts['interactions']:,} positive interactions of {counts['users']:,} users with "
+        f"{counts['items']:,} items; {counts['held_out']:,} later ones held out"
+    )
+    return Report(out, [said], counts)
+
+
+def fit_als(train: Interactions, items: int, settings: Mapping[str, Any]) -> Any:
+    """implicit's model of these interactions, by the ``[train]`` table of a recipe."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
     interactions = scipy.sparse.csr_matrix(
-        (np.ones(len(split.train), np.float32), (split.train.user, split.train.item)),
-        shape=(len(dataset.interactions.users), len(dataset.catalogue)),
+        (np.ones(len(train), np.float32), (train.user, train.item)), shape=(len(train.users), items)
     )
     with threadpool_limits(1, "blas"):  # implicit runs its own threads; and one BLAS thread gives the same bytes again
         model = AlternatingLeastSquares(
@@ -69,8 +79,4 @@ def train(dataset: Dataset, out: Path) -> Training:
             random_state=settings["seed"],
         )
         model.fit(interactions, show_progress=False)
-    write_dataset(dataset, out)
-    temporary = out / "model.part.npz"
-    model.save(str(temporary))
-    temporary.replace(out / "model.npz")
-    return Training(out, len(dataset.interactions.users), len(dataset.catalogue), len(split.train), len(split.held_out))
+    return model
