@@ -41,6 +41,7 @@ Table: TypeAlias = Callable[[], NDArray[Any]]
 LARGEST = float(np.finfo(np.float32).max)
 _ABSENT = repeat(-1)
 _NONE = repeat(0)
+_NEVER = repeat(np.nan)
 
 
 class Candidates:
@@ -74,7 +75,8 @@ class ItemOutput:
 
     Attributes:
         table: of a view of the items alone, its values, of the column's dtype, [items + 1, width].
-        bind, values: of another one: what reads a note, and what makes an array of the notes of m readings: [m, n].
+        bind, values: of another one: what reads a note, and what makes an array of the notes of m readings: [m, n],
+            within the range of the column's dtype.
     """
 
     dtype: Literal["float32", "int32"]
@@ -100,7 +102,6 @@ class ItemColumns:
             for column, output in pairs
             if output.bind is not None and output.values is not None
         ]
-        self._floats = [place for place, (column, _, _) in enumerate(self._read) if column.dtype == "float32"]
         self._widths = {
             dtype: sum(column.width for column in columns if column.dtype == dtype) for dtype in ("float32", "int32")
         }
@@ -123,19 +124,10 @@ class ItemColumns:
         if self._fixed:
             floats[:] = candidates.take(self._fixed_floats)
             ints[:] = candidates.take(self._fixed_ints)
-        if not self._read or not notes:
-            return floats, ints
-        wide = np.empty((len(self._floats), *shape))
-        at = 0
-        for (column, _, values), of_view in zip(self._read, zip(*notes, strict=True), strict=True):
-            if column.dtype == "float32":
-                wide[at] = values(candidates, of_view)
-                at += 1
-            else:
-                ints[..., column.offset] = values(candidates, of_view)
-        np.minimum(np.maximum(wide, -LARGEST, out=wide), LARGEST, out=wide)
-        for place, numbers in zip(self._floats, wide, strict=True):
-            floats[..., self._read[place][0].offset] = numbers
+        if notes:
+            for (column, _, values), of_view in zip(self._read, zip(*notes, strict=True), strict=False):
+                target: NDArray[Any] = floats if column.dtype == "float32" else ints
+                target[:, :, column.offset] = values(candidates, of_view)
         return floats, ints
 
     def _fixed_floats(self) -> NDArray[np.float32]:
@@ -181,8 +173,16 @@ def _stepped(
     if not view.then:
         return ItemOutput("float32", 1, bind=bind, values=values)
     apply = apply_steps_to_array(view.then)
-    dtype: Literal["float32", "int32"] = "int32" if is_integer(view.then) else "float32"
-    return ItemOutput(dtype, 1, bind=bind, values=lambda candidates, notes: apply(values(candidates, notes)))
+    if is_integer(view.then):
+        return ItemOutput("int32", 1, bind=bind, values=lambda candidates, notes: apply(values(candidates, notes)))
+    return ItemOutput(
+        "float32", 1, bind=bind, values=lambda candidates, notes: _within(apply(values(candidates, notes)))
+    )
+
+
+def _within(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Within float32."""
+    return np.minimum(np.maximum(numbers, -LARGEST), LARGEST)
 
 
 def _item_number(plan: Plan, view: schema.Item) -> ItemOutput:
@@ -190,7 +190,7 @@ def _item_number(plan: Plan, view: schema.Item) -> ItemOutput:
 
     def table() -> NDArray[Any]:
         numbers = apply(_numbers(plan, view.of, float(view.default)))[:, None]
-        return numbers.astype(np.int32) if integer else numbers.clip(-LARGEST, LARGEST).astype(np.float32)
+        return numbers.astype(np.int32) if integer else _within(numbers).astype(np.float32)
 
     return ItemOutput("int32" if integer else "float32", 1, table)
 
@@ -258,12 +258,12 @@ def _affinity(plan: Plan, view: schema.ItemAffinity) -> ItemOutput:
         return lambda frame, candidates: shares(frame) + beyond
 
     def values(candidates: Candidates, notes: Sequence[list[float]]) -> NDArray[np.float64]:
-        chosen = np.array(notes)[:, candidates.take(places)]
+        chosen = np.array(notes).take(candidates.take(places), axis=1)
         if combine == "max":
             greatest = chosen.max(axis=2)
             return np.where(np.isneginf(greatest), 0.0, greatest)
-        total = np.zeros(chosen.shape[:2])
-        for column in range(chosen.shape[2]):  # one after the other: numpy's own sum may take another order
+        total = chosen[:, :, 0] + 0.0
+        for column in range(1, chosen.shape[2]):  # one after the other: numpy's own sum may take another order
             total += chosen[:, :, column]
         if combine == "mean":
             total /= candidates.take(counts)
@@ -308,14 +308,17 @@ def _time_since(plan: Plan, view: schema.ItemTimeSince) -> ItemOutput:
     def bind(states: States) -> Note:
         stamps: TextStamps = states[index]
 
-        def note(frame: Frame, candidates: Candidates) -> list[float]:
-            as_of = frame.as_of
-            found = map(stamps.latest.get, candidates.item_ids)
-            return [default if at is None else (as_of - at) / unit for at in found]
+        def note(frame: Frame, candidates: Candidates) -> tuple[int, list[float]]:
+            return frame.as_of, list(map(stamps.latest.get, candidates.item_ids, _NEVER))
 
         return note
 
-    return _stepped(view, bind, lambda candidates, notes: np.array(notes, np.float64))
+    def values(candidates: Candidates, notes: Sequence[tuple[int, list[float]]]) -> NDArray[np.float64]:
+        # A time in ms is exact in a float64, and so is the difference of two.
+        elapsed = np.array([[as_of] for as_of, _ in notes], np.float64) - np.array([found for _, found in notes])
+        return np.where(np.isnan(elapsed), default, elapsed / unit)
+
+    return _stepped(view, bind, values)
 
 
 def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:
@@ -331,6 +334,6 @@ def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:
 
     def values(candidates: Candidates, notes: Sequence[float]) -> NDArray[np.float64]:
         difference = candidates.take(numbers) - np.array(notes)[:, None]
-        return np.where(np.isnan(difference), default, difference)
+        return _within(np.where(np.isnan(difference), default, difference))
 
     return _stepped(view, bind, values)

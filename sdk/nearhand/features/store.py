@@ -107,6 +107,7 @@ class FeatureStore:
         self._pushed = pushed
         self._clock = clock
         self._meter = meter
+        self._generation, self._now_ns = log.generation, clock.monotonic_ns  # asked at every reading
         self._lock = threading.RLock()
         self._context_keys = sorted(program.context_keys)
         self._ttl_ns = milliseconds(program.program.ttl) * 1_000_000
@@ -131,15 +132,15 @@ class FeatureStore:
             UsageError: a value of the context is not a text, a number, true, false or None.
         """
         with self._lock:
-            key = self._key(context) if self._context_keys else ()
+            key = self._key(context) if context and self._context_keys else ()
             entry = self._entries.get(key)
             if entry is not None and self._is_fresh(entry):
                 self._hits += 1
             else:
                 self._misses += 1
                 entry = self._compute(key, context)
-            self._served = entry.vector
-            return entry.vector
+            self._served = vector = entry.vector
+            return vector
 
     def of_nobody(self, context: Mapping[str, Scalar] | None = None) -> FeatureVector:
         """What :meth:`vector` would be now for a profile of which nothing is known.
@@ -282,9 +283,9 @@ class FeatureStore:
         return key
 
     def _is_fresh(self, entry: _Entry) -> bool:
-        if entry.generation != self._log.generation() or entry.pushed_version != self._pushed.version:
+        if entry.generation != self._generation() or entry.pushed_version != self._pushed.version:
             return False
-        now_ns = self._clock.monotonic_ns()
+        now_ns = self._now_ns()
         if now_ns < entry.fresh_until_ns:
             return True
         if now_ns >= entry.expires_ns or self._log.changed_elsewhere():
@@ -365,6 +366,8 @@ class FeatureStore:
         self._log.save_snapshot(self.program.fingerprint, snapshot)
 
     def _live(self) -> dict[str, tuple[float, ...]]:
+        if not self.program.pushed:
+            return {}
         found = {name: self._pushed.get(name) for name in self.program.pushed}
         widths = self.program.pushed
         return {
