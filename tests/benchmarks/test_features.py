@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -14,6 +16,7 @@ from nearhand import Config, Event, Personalizer
 
 HISTORY = 300
 CANDIDATES = 100
+TURNS = 50
 
 
 @pytest.fixture
@@ -52,8 +55,23 @@ def test_cached_vector(
     if contender.startswith("nearhand"):
         benchmark(features.vector)
         assert features.status().hits > 0
+        benchmark.extra_info["nearhand cached vector / raw SQLite get, in turns"] = (
+            f"{_ratio(features.vector, raw_get):.2f}"
+        )
     else:
         assert benchmark(raw_get) is not None
+
+
+def _ratio(one: Callable[[], object], other: Callable[[], object]) -> float:
+    """How much longer ``one`` takes: the median of pairs, a few ms each. In turns, so both have the same noise."""
+    return statistics.median(_time(one) / _time(other) for _ in range(TURNS))
+
+
+def _time(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    for _ in range(1000):
+        work()
+    return time.perf_counter() - start
 
 
 @pytest.mark.parametrize("contender", ["nearhand candidate features", "100 raw SQLite gets"])
