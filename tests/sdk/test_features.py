@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,10 +24,13 @@ from nearhand.features import (
     ItemTable,
     Label,
     ReplayEvent,
+    candidates,
     compile_program,
+    operands,
     read_program,
     replay_profile,
 )
+from nearhand.features.items import Cell
 from nearhand.hashing import murmur3_32
 from tests.sdk.any_program import STEPS, program
 
@@ -83,6 +87,46 @@ def value(of: CompiledProgram, vector: FeatureVector, name: str) -> list[float]:
     column = of.column(name)
     array = vector.floats if column.dtype == "float32" else vector.ints
     return [float(each) for each in array[column.offset : column.offset + column.width]]
+
+
+# --- the catalogue ---------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.none() | st.integers() | st.lists(st.text(max_size=3), max_size=2).map(tuple), max_size=5))
+def test_the_digest_of_a_catalogue_is_that_of_its_json(cells: list[Cell]) -> None:
+    """State that was folded rests on it: it must not change from one version to the next."""
+    ids = tuple(f"m_{row}" for row in range(len(cells)))
+    items = ItemTable(ids, {"of": cells, "é": ["text"] * len(cells), "other": cells})
+    written = json.dumps([ids, {"of": cells, "é": items.columns["é"]}], sort_keys=True)
+    assert items.digest(["é", "of"]) == hashlib.sha256(written.encode()).hexdigest()
+    assert items.digest([]) == hashlib.sha256(b"[]").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ((1995, None), [1995, 9, 9]),
+        ((1995.5, -0.25), [1995.5, -0.25, 9]),
+        ((None, None), [9, 9, 9]),
+        ((10**400, -(10**400)), [1e15, -1e15, 9]),
+        ((True, 7), [9, 7, 9]),
+        ((float("nan"), -1e300), [9, -1e15, 9]),
+    ],
+)
+def test_a_number_of_the_catalogue_is_read_as_one_of_an_event(cells: tuple[Cell, ...], expected: list[float]) -> None:
+    view = {"op": "item", "name": "n", "of": "item.x", "default": 9}
+    of = compiled(view, items=ItemTable(("a", "b"), {"x": cells}))
+    found = FeatureFold(of).candidates(T0, ["a", "b", "nobody"]).floats[:, 0]
+    assert found.tolist() == np.array(expected, np.float32).tolist()
+
+
+def test_the_catalogue_is_not_gone_through_for_a_profile_that_asks_for_no_candidates() -> None:
+    with mock.patch.object(candidates, "texts", wraps=operands.texts) as read:
+        fold = folded(compiled(), [viewed(1)])
+        fold.read(T0 + 10_000)
+        assert read.call_count == 0
+        fold.candidates(T0 + 10_000, ["m_1"])
+        assert read.call_count > 0
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------

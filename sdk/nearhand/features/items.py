@@ -59,5 +59,20 @@ class ItemTable:
 
     def digest(self, columns: Sequence[str]) -> str:
         """sha256, in hexadecimal, of the item ids and some of the columns: what state that was folded rests on."""
-        content = [self.item_ids, {name: list(self.columns[name]) for name in sorted(columns)}] if columns else []
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        named = ", ".join(f"{json.dumps(name)}: {_array(self.columns[name])}" for name in sorted(set(columns)))
+        content = f"[{_array(self.item_ids)}, {{{named}}}]" if columns else "[]"
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _array(cells: Sequence[Cell]) -> str:
+    """The cells as JSON. Tuples take longest, and many are the same."""
+    if not {tuple, type(None)}.issuperset(map(type, cells)):
+        return json.dumps(list(cells))
+    return "[" + ", ".join(map(_Known().__getitem__, cells)) + "]"
+
+
+class _Known(dict[Cell, str]):
+    """Cell → its JSON, made when it is first asked for."""
+
+    def __missing__(self, cell: Cell) -> str:
+        return self.setdefault(cell, json.dumps(cell))
