@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flet as ft
+
 from films_app.main_page import main
 
 if __name__ == "__main__":

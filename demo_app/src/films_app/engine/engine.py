@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,14 +40,14 @@ from nearhand.clock import Clock, SystemClock
 from nearhand.events import RESET, RecordedEvent
 from nearhand.privacy import Consent
 from nearhand.profile import destroy_profile
-from nearhand.runtime import installed_runtimes
+from nearhand.runtime import Runtime, installed_runtimes
 from nearhand.version import __version__
 
 T = TypeVar("T")
 
 DEADLINE_MS = 150.0
 """What a list may take; also the line in the chart of latencies."""
-RAIL = 16
+RAIL = 12
 _BECAUSE = 2
 _RECENT_YEARS = 5
 _EVENTS: dict[Deed, str] = {
@@ -70,8 +70,16 @@ class Engine:
     is being made. The event loop that draws the screens is never held.
     """
 
-    def __init__(self, bundle: Path, data_dir: Path, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        data_dir: Path,
+        *,
+        clock: Clock | None = None,
+        runtimes: Mapping[RuntimeName, Callable[[], Runtime]] | None = None,
+    ) -> None:
         self._bundle = bundle
+        self._runtimes = runtimes
         self._data = data_dir
         self._clock = clock or SystemClock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="films")
@@ -255,7 +263,7 @@ class Engine:
 
     def _opened(self, language: str, runtime: RuntimeName | None, precision: Precision | None) -> Personalizer:
         config = Config(locale=language, runtime=runtime, precision=precision)
-        return Personalizer.open(self._bundle, self._data, config=config, clock=self._clock)
+        return Personalizer.open(self._bundle, self._data, config=config, clock=self._clock, runtimes=self._runtimes)
 
     def _reopen(self, language: str, runtime: RuntimeName | None, precision: Precision | None) -> None:
         before = self._open_profile

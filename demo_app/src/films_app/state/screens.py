@@ -26,7 +26,7 @@ from films_app.state.session import ERRORS, Session
 from films_app.state.store import Store
 from nearhand.privacy import Consent
 
-SHOWN = 60
+SHOWN = 30
 """How many films a list shows at once; more on request."""
 SEARCH_PAUSE_SECONDS = 1.2
 """Nothing was typed for so long: it was what the user looked for, and is noted."""
@@ -110,6 +110,8 @@ class Search(Store):
         self.session = session
         self.question = Question()
         self.shown = SHOWN
+        self.cleared = 0
+        """How often the field was emptied by another button."""
         self._noting: asyncio.Task[None] | None = None
 
     @property
@@ -139,6 +141,7 @@ class Search(Store):
 
     def clear(self) -> None:
         """Ask for all again."""
+        self.cleared += 1
         self._ask(Question(sort=self.question.sort))
 
     def _ask(self, question: Question) -> None:

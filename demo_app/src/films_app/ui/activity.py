@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import flet as ft
+
 from films_app.engine import Activity, Moment, Taste
 from films_app.state import Session, YourActivity
 from films_app.ui import parts, theme

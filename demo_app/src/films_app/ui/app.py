@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import flet as ft
+
 from films_app.state import (
     TABS,
     FilmPage,

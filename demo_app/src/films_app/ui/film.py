@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import flet as ft
+
 from films_app.engine import Cause, Deed, Film, Moment, Why
 from films_app.i18n import Texts
 from films_app.state import FilmPage, Session

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import flet as ft
+
 from films_app.state import Store
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flet as ft
+
 from films_app.engine import Home, Pick, Rail
 from films_app.state import ForYou, Session
 from films_app.ui import parts, posters, theme

@@ -6,6 +6,7 @@ import math
 
 import flet as ft
 import flet.canvas as cv
+
 from films_app.engine import DEADLINE_MS, Forecast, Hood, Variant
 from films_app.state import UnderTheHood
 from films_app.ui import parts, theme

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import flet as ft
+
 from films_app.engine import Film
 from films_app.i18n import Texts
-from films_app.ui import theme
-from films_app.ui.posters import RATIO, art, poster
+from films_app.ui import posters, theme
 
 Handler = Callable[[ft.Event[Any]], Any]
 
@@ -240,7 +240,41 @@ def facts(texts: Texts, film: Film, most: int = 3) -> str:
 
 @ft.component
 def _poster(film: Film, width: float) -> ft.Control:
-    return poster(film, width)
+    height, left = width * posters.RATIO, posters.margin(width)
+    _, _, light, ink = posters.palette(film)
+    size, words = posters.title_of(film, width)
+    year = max(width * 0.085, 7)
+    return ft.Container(
+        width=width,
+        height=height,
+        border_radius=theme.RADIUS if width > 80 else theme.UNIT,
+        clip_behavior=ft.ClipBehavior.ANTI_ALIAS,
+        content=ft.Stack(
+            [
+                ft.Image(src=posters.art(film, width, height, scrim=True), width=width, height=height),
+                ft.Text(
+                    words,
+                    color=ink,
+                    no_wrap=True,
+                    left=left,
+                    bottom=left + year * 1.7,
+                    style=ft.TextStyle(
+                        size=size,
+                        height=1.02,
+                        font_family=theme.DISPLAY,
+                        font_family_fallback=theme.STRONG_FALLBACK,
+                    ),
+                ),
+                ft.Text(
+                    str(film.year or ""),
+                    color=light,
+                    left=left + width * 0.18,
+                    bottom=left - year * 0.15,
+                    style=ft.TextStyle(size=year, height=1.2, font_family=theme.STRONG, letter_spacing=0.6),
+                ),
+            ]
+        ),
+    )
 
 
 Poster = cast(Callable[[Film, float], ft.Control], ft.memo(_poster))  # type: ignore[no-untyped-call]
@@ -249,11 +283,40 @@ Poster = cast(Callable[[Film, float], ft.Control], ft.memo(_poster))  # type: ig
 
 @ft.component
 def _art(film: Film, width: float, height: float) -> ft.Control:
-    return art(film, width, height)
+    return ft.Image(src=posters.art(film, width, height), width=width, height=height)
 
 
 Art = cast(Callable[[Film, float, float], ft.Control], ft.memo(_art))  # type: ignore[no-untyped-call]
 """A poster without words, in any size; drawn once as above."""
+
+
+@ft.component
+def _search_field(hint: str, before: str, look_for: Callable[[str], None]) -> ft.Control:
+    def typed(event: ft.Event[ft.TextField]) -> None:
+        look_for(event.control.value)
+
+    return ft.TextField(
+        value=before,
+        label=hint,
+        on_change=typed,
+        prefix_icon=ft.Icons.SEARCH,
+        border=ft.OutlineInputBorder(side=ft.BorderSide(0, ft.Colors.TRANSPARENT), border_radius=theme.TOUCH / 2),
+        filled=True,
+        fill_color=theme.RAISED,
+        content_padding=ft.Padding.symmetric(horizontal=theme.MORE, vertical=12),
+        text_style=ft.TextStyle(font_family=theme.SANS, font_family_fallback=theme.FALLBACK, size=16, color=theme.INK),
+        label_style=ft.TextStyle(font_family=theme.SANS, font_family_fallback=theme.FALLBACK, color=theme.QUIET),
+        cursor_color=theme.ACCENT,
+        autocorrect=False,
+        enable_ime_personalized_learning=False,
+    )
+
+
+SearchField = cast(
+    Callable[[str, str, Callable[[str], None]], ft.Control],
+    ft.memo(_search_field),  # type: ignore[no-untyped-call]
+)
+"""Where a search is typed. It is not drawn again while somebody types: what was typed since would be lost."""
 
 
 def shelf(texts: Texts, films: Sequence[Film], goes: Callable[[str], Handler], width: float = 124) -> ft.ListView:
@@ -265,7 +328,7 @@ def shelf(texts: Texts, films: Sequence[Film], goes: Callable[[str], Handler], w
         ],
         horizontal=True,
         spacing=12,
-        height=width * RATIO,
+        height=width * posters.RATIO,
         padding=ft.Padding.symmetric(horizontal=theme.MORE),
     )
 

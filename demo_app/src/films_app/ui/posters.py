@@ -10,12 +10,9 @@ import math
 import random
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import flet as ft
-import flet.canvas as cv
 from films_app.engine import Film
-from films_app.ui import theme
 
 RATIO = 1.5
 """Height of a poster by its width."""
@@ -58,6 +55,7 @@ class _Sheet:
     mass: str
     light: str
     dice: random.Random
+    gradients: list[str] = field(default_factory=list)
 
     def x(self, share: float) -> float:
         return self.width * share
@@ -65,84 +63,60 @@ class _Sheet:
     def y(self, share: float) -> float:
         return self.height * share
 
+    def down(self, top: float, bottom: float, first: str, last: str) -> str:
+        """A paint that goes from one colour, above, to another one."""
+        return self._gradient(0, top, 0, bottom, (first, 1), (last, 1))
 
-def poster(film: Film, width: float) -> ft.Control:
-    """The poster of a film; the height is :data:`RATIO` times its width."""
-    height = width * RATIO
-    ground, _, light, ink = _palette(film)
-    size, lines = _fit(film.title.upper(), width - 2 * _margin(width))
-    return ft.Container(
-        width=width,
-        height=height,
-        border_radius=theme.RADIUS if width > 80 else theme.UNIT,
-        clip_behavior=ft.ClipBehavior.ANTI_ALIAS,
-        bgcolor=ground,
-        content=ft.Stack(
-            [
-                art(film, width, height),
-                ft.Container(
-                    left=0,
-                    right=0,
-                    bottom=0,
-                    height=height * 0.62,
-                    gradient=ft.LinearGradient(
-                        begin=ft.Alignment.TOP_CENTER,
-                        end=ft.Alignment.BOTTOM_CENTER,
-                        colors=[ft.Colors.with_opacity(0, ground), ft.Colors.with_opacity(0.92, ground)],
-                        stops=[0.0, 0.72],
-                    ),
-                ),
-                ft.Container(
-                    left=_margin(width),
-                    right=_margin(width) / 2,
-                    bottom=_margin(width),
-                    content=ft.Column(
-                        [
-                            ft.Text(
-                                "\n".join(lines),
-                                color=ink,
-                                no_wrap=True,
-                                style=ft.TextStyle(
-                                    size=size,
-                                    height=1.02,
-                                    font_family=theme.DISPLAY,
-                                    font_family_fallback=theme.STRONG_FALLBACK,
-                                ),
-                            ),
-                            ft.Row(
-                                [
-                                    ft.Container(width=width * 0.13, height=max(width * 0.018, 2), bgcolor=light),
-                                    ft.Text(
-                                        str(film.year or ""),
-                                        color=light,
-                                        style=ft.TextStyle(
-                                            size=max(width * 0.085, 7), font_family=theme.STRONG, letter_spacing=0.6
-                                        ),
-                                    ),
-                                ],
-                                spacing=width * 0.05,
-                                tight=True,
-                            ),
-                        ],
-                        spacing=width * 0.04,
-                        tight=True,
-                    ),
-                ),
-            ]
-        ),
+    def fade(self, top: float, bottom: float, colour: str) -> str:
+        """A paint that is transparent above, and then is not."""
+        return self._gradient(0, top, 0, bottom, (colour, 0), (colour, 0.92))
+
+    def beam(self, x: float, to_x: float, to_y: float, colour: str) -> str:
+        """A paint that fades along a line from the upper edge."""
+        return self._gradient(x, 0, to_x, to_y, (colour, 1), (colour, 0.12))
+
+    def _gradient(self, x1: float, y1: float, x2: float, y2: float, *stops: tuple[str, float]) -> str:
+        name = f"g{len(self.gradients)}"
+        ends = "".join(
+            f'<stop offset="{place}" stop-color="{colour}" stop-opacity="{opacity}"/>'
+            for place, (colour, opacity) in enumerate(stops)
+        )
+        line = f'x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"'
+        self.gradients.append(
+            f'<linearGradient id="{name}" gradientUnits="userSpaceOnUse" {line}>{ends}</linearGradient>'
+        )
+        return f"url(#{name})"
+
+
+def art(film: Film, width: float, height: float, *, scrim: bool = False) -> str:
+    """A poster without its words, in any size, as an SVG document.
+
+    Args:
+        scrim: darken the lower part, for words on it, and rule the line on which the year stands.
+    """
+    ground, mass, light, _ = palette(film)
+    sheet = _Sheet(width, height, ground, mass, light, random.Random(_seed(film) >> 3))
+    compose = _COMPOSITIONS[_seed(film) % len(_COMPOSITIONS)]
+    shapes = [_rect(0, 0, width, height, sheet.down(0, height, _mix(ground, mass, 0.45), ground)), *compose(sheet)]
+    if scrim:
+        top = height * 0.38
+        shapes.append(_rect(0, top, width, height - top, sheet.fade(top, top + (height - top) * 0.72, ground)))
+        left, high = margin(width), max(width * 0.018, 2)
+        shapes.append(_rect(left, height - margin(width) - width * 0.055, width * 0.13, high, light))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(width)}" height="{_n(height)}" '
+        f'viewBox="0 0 {_n(width)} {_n(height)}"><defs>{"".join(sheet.gradients)}</defs>{"".join(shapes)}</svg>'
     )
 
 
-def art(film: Film, width: float, height: float) -> cv.Canvas:
-    """A poster without its words, in any size."""
-    ground, mass, light, _ = _palette(film)
-    sheet = _Sheet(width, height, ground, mass, light, random.Random(_seed(film) >> 3))
-    compose = _COMPOSITIONS[_seed(film) % len(_COMPOSITIONS)]
-    back = cv.Rect(0, 0, width, height, paint=_down(sheet, 0, height, [_mix(ground, mass, 0.45), ground]))
-    return cv.Canvas([back, *compose(sheet)], width=width, height=height)
+def title_of(film: Film, width: float) -> tuple[float, str]:
+    """A poster's words, and the size in which they fill it."""
+    size, lines = _fit(film.title.upper(), width - 2 * margin(width))
+    return size, "\n".join(lines)
 
 
-def _margin(width: float) -> float:
+def margin(width: float) -> float:
+    """Around the words."""
     return round(width * 0.085)
 
 
@@ -150,8 +124,8 @@ def _seed(film: Film) -> int:
     return zlib.crc32(f"{film.film_id} {film.title}".encode())
 
 
-def _palette(film: Film) -> tuple[str, str, str, str]:
-    """That of its rarest genre, turned a little, so that two films of a genre are not twins."""
+def palette(film: Film) -> tuple[str, str, str, str]:
+    """Ground, masses, light and ink: those of one of its genres, turned a little, so that films of it are no twins."""
     seed = _seed(film)
     known = [genre for genre in film.genres if genre in _PALETTES]
     colours = _PALETTES[known[seed % len(known)]] if known else _USUAL
@@ -183,130 +157,100 @@ def _lines(text: str, characters: float) -> list[str]:
 # Compositions: each gives shapes, from back to front
 
 
-def _sun(sheet: _Sheet) -> list[cv.Shape]:
+def _sun(sheet: _Sheet) -> list[str]:
     x, y, radius = sheet.x(0.3 + 0.4 * sheet.dice.random()), sheet.y(0.36), sheet.x(0.33)
-    shapes: list[cv.Shape] = [
-        cv.Circle(x, y, radius, paint=_down(sheet, y - radius, y + radius, [sheet.light, sheet.mass]))
-    ]
+    shapes = [_circle(x, y, radius, sheet.down(y - radius, y + radius, sheet.light, sheet.mass))]
     for step in range(5):
         thick = sheet.x(0.012 + 0.014 * step)
-        shapes.append(cv.Rect(0, y + radius * (0.05 + 0.2 * step), sheet.width, thick, paint=_plain(sheet.ground)))
+        shapes.append(_rect(0, y + radius * (0.05 + 0.2 * step), sheet.width, thick, sheet.ground))
     return shapes
 
 
-def _rings(sheet: _Sheet) -> list[cv.Shape]:
+def _rings(sheet: _Sheet) -> list[str]:
     x, y = (sheet.x(share) for share in sheet.dice.choice([(0, 0.1), (1, 0.1), (0.5, 0.3), (1, 0.45)]))
     return [
-        cv.Circle(
-            x,
-            y,
-            sheet.x(0.16 + 0.17 * step),
-            paint=_stroke(_mix(sheet.light, sheet.mass, step / 5), sheet.x(0.075)),
-        )
+        _ring(x, y, sheet.x(0.16 + 0.17 * step), sheet.x(0.075), _mix(sheet.light, sheet.mass, step / 5))
         for step in range(6)
     ]
 
 
-def _bands(sheet: _Sheet) -> list[cv.Shape]:
-    shapes: list[cv.Shape] = []
+def _bands(sheet: _Sheet) -> list[str]:
+    shapes = []
     slant, thick = sheet.y(sheet.dice.uniform(0.2, 0.5)), sheet.y(0.12)
     for step in range(5):
         top = sheet.y(-0.15 + 0.17 * step)
-        colour = _mix(sheet.light, sheet.mass, step / 4)
         corners = [(0, top + slant), (sheet.width, top), (sheet.width, top + thick), (0, top + slant + thick)]
-        shapes.append(_polygon(corners, _plain(colour)))
+        shapes.append(_polygon(corners, _mix(sheet.light, sheet.mass, step / 4)))
     return shapes
 
 
-def _skyline(sheet: _Sheet) -> list[cv.Shape]:
-    shapes: list[cv.Shape] = [
-        cv.Circle(sheet.x(sheet.dice.uniform(0.25, 0.75)), sheet.y(0.24), sheet.x(0.16), paint=_plain(sheet.light))
-    ]
-    for layer, colour in enumerate(
-        (_mix(sheet.mass, sheet.light, 0.25), sheet.mass, _mix(sheet.mass, sheet.ground, 0.55))
-    ):
+def _skyline(sheet: _Sheet) -> list[str]:
+    shapes = [_circle(sheet.x(sheet.dice.uniform(0.25, 0.75)), sheet.y(0.24), sheet.x(0.16), sheet.light)]
+    colours = (_mix(sheet.mass, sheet.light, 0.25), sheet.mass, _mix(sheet.mass, sheet.ground, 0.55))
+    for layer, colour in enumerate(colours):
         left = -sheet.x(0.05)
         while left < sheet.width:
             wide = sheet.x(sheet.dice.uniform(0.1, 0.22))
             top = sheet.y(0.3 + 0.12 * layer + sheet.dice.uniform(0, 0.18))
-            shapes.append(cv.Rect(left, top, wide - sheet.x(0.012), sheet.height - top, paint=_plain(colour)))
+            shapes.append(_rect(left, top, wide - sheet.x(0.012), sheet.height - top, colour))
             left += wide
     return shapes
 
 
-def _hills(sheet: _Sheet) -> list[cv.Shape]:
-    shapes: list[cv.Shape] = [
-        cv.Circle(sheet.x(sheet.dice.uniform(0.3, 0.8)), sheet.y(0.25), sheet.x(0.13), paint=_plain(sheet.light))
-    ]
+def _hills(sheet: _Sheet) -> list[str]:
+    shapes = [_circle(sheet.x(sheet.dice.uniform(0.3, 0.8)), sheet.y(0.25), sheet.x(0.13), sheet.light)]
     for layer in range(4):
         level = sheet.y(0.36 + 0.12 * layer)
         rise = sheet.y(sheet.dice.uniform(0.08, 0.2))
         middle = sheet.x(sheet.dice.uniform(0.2, 0.8))
         colour = _mix(_mix(sheet.light, sheet.mass, 0.6), sheet.ground, layer / 4)
         shapes.append(
-            cv.Path(
-                [
-                    cv.Path.MoveTo(0, level),
-                    cv.Path.QuadraticTo(middle / 2, level - rise, middle, level, 1),
-                    cv.Path.QuadraticTo(
-                        (middle + sheet.width) / 2, level + rise * 0.7, sheet.width, level - rise / 2, 1
-                    ),
-                    cv.Path.LineTo(sheet.width, sheet.height),
-                    cv.Path.LineTo(0, sheet.height),
-                    cv.Path.Close(),
-                ],
-                paint=_plain(colour),
+            _path(
+                f"M0 {_n(level)} Q{_n(middle / 2)} {_n(level - rise)} {_n(middle)} {_n(level)} "
+                f"Q{_n((middle + sheet.width) / 2)} {_n(level + rise * 0.7)} {_n(sheet.width)} {_n(level - rise / 2)} "
+                f"V{_n(sheet.height)} H0 Z",
+                colour,
             )
         )
     return shapes
 
 
-def _rays(sheet: _Sheet) -> list[cv.Shape]:
+def _rays(sheet: _Sheet) -> list[str]:
     x, y, far = sheet.x(sheet.dice.uniform(0.3, 0.7)), sheet.y(0.42), sheet.height * 1.3
     count = 24
     start = sheet.dice.random()
-    shapes: list[cv.Shape] = []
+    shapes = []
     for step in range(0, count, 2):
-        first, last = (math.tau * (step + start + more) / count for more in (0, 1))
-        colour = sheet.mass if step % 4 else _mix(sheet.mass, sheet.light, 0.35)
-        edges = [(x + far * math.cos(angle), y + far * math.sin(angle)) for angle in (first, last)]
-        shapes.append(_polygon([(x, y), *edges], _plain(colour)))
-    shapes.append(cv.Circle(x, y, sheet.x(0.19), paint=_plain(sheet.light)))
-    return shapes
+        angles = [math.tau * (step + start + more) / count for more in (0, 1)]
+        edges = [(x + far * math.cos(angle), y + far * math.sin(angle)) for angle in angles]
+        shapes.append(_polygon([(x, y), *edges], sheet.mass if step % 4 else _mix(sheet.mass, sheet.light, 0.35)))
+    return [*shapes, _circle(x, y, sheet.x(0.19), sheet.light)]
 
 
-def _halves(sheet: _Sheet) -> list[cv.Shape]:
-    edge, radius = sheet.x(sheet.dice.uniform(0.4, 0.6)), sheet.x(0.32)
-    y = sheet.y(0.36)
+def _halves(sheet: _Sheet) -> list[str]:
+    edge, radius, y = sheet.x(sheet.dice.uniform(0.4, 0.6)), sheet.x(0.32), sheet.y(0.36)
+    arc = f"A{_n(radius)} {_n(radius)} 0 0"
+    upper, lower = f"{_n(edge)} {_n(y - radius)}", f"{_n(edge)} {_n(y + radius)}"
     return [
-        cv.Rect(edge, 0, sheet.width - edge, sheet.height, paint=_plain(sheet.mass)),
-        cv.Arc(edge - radius, y - radius, 2 * radius, 2 * radius, math.pi / 2, math.pi, paint=_plain(sheet.light)),
-        cv.Arc(edge - radius, y - radius, 2 * radius, 2 * radius, -math.pi / 2, math.pi, paint=_plain(sheet.ground)),
-        cv.Circle(edge, y, radius * 0.36, paint=_plain(sheet.mass)),
+        _rect(edge, 0, sheet.width - edge, sheet.height, sheet.mass),
+        _path(f"M{upper} {arc} 0 {lower} Z", sheet.light),
+        _path(f"M{upper} {arc} 1 {lower} Z", sheet.ground),
+        _circle(edge, y, radius * 0.36, sheet.mass),
     ]
 
 
-def _doors(sheet: _Sheet) -> list[cv.Shape]:
-    shapes: list[cv.Shape] = []
+def _doors(sheet: _Sheet) -> list[str]:
+    shapes = []
     for step in range(5):
         wide = sheet.x(0.86 - 0.17 * step)
-        top = sheet.y(0.07 + 0.075 * step)
         colour = _mix(sheet.mass, sheet.light, step / 4) if step % 2 == 0 else _mix(sheet.mass, sheet.ground, 0.6)
-        shapes.append(
-            cv.Rect(
-                sheet.x(0.5) - wide / 2,
-                top,
-                wide,
-                sheet.height,
-                border_radius=ft.BorderRadius.only(top_left=wide / 2, top_right=wide / 2),
-                paint=_plain(colour),
-            )
-        )
+        left, top = sheet.x(0.5) - wide / 2, sheet.y(0.07 + 0.075 * step)
+        shapes.append(_rect(left, top, wide, sheet.height * 1.5, colour, wide / 2))
     return shapes
 
 
-def _waves(sheet: _Sheet) -> list[cv.Shape]:
-    shapes: list[cv.Shape] = []
+def _waves(sheet: _Sheet) -> list[str]:
+    shapes = []
     phase = sheet.dice.uniform(0, math.tau)
     for step in range(7):
         level = sheet.y(0.1 + 0.1 * step)
@@ -315,78 +259,46 @@ def _waves(sheet: _Sheet) -> list[cv.Shape]:
             for i in range(13)
         ]
         corners = [*points, (sheet.width, sheet.height), (0, sheet.height)]
-        shapes.append(_polygon(corners, _plain(_mix(sheet.light, sheet.ground, step / 6))))
+        shapes.append(_polygon(corners, _mix(sheet.light, sheet.ground, step / 6)))
     return shapes
 
 
-def _dots(sheet: _Sheet) -> list[cv.Shape]:
-    shapes: list[cv.Shape] = []
+def _dots(sheet: _Sheet) -> list[str]:
+    shapes = []
     x, y = sheet.dice.random(), sheet.dice.uniform(0.1, 0.5)
     for row in range(8):
         for column in range(7):
             left, top = (column + 0.5 + (row % 2) / 2) / 7.2, (row + 0.5) / 12
             near = max(0.0, 1 - math.hypot(left - x, (top - y) * RATIO) / 0.9)
-            shapes.append(
-                cv.Circle(
-                    sheet.x(left),
-                    sheet.y(top),
-                    sheet.x(0.012 + 0.06 * near),
-                    paint=_plain(_mix(sheet.mass, sheet.light, near)),
-                )
-            )
+            radius = sheet.x(0.012 + 0.06 * near)
+            shapes.append(_circle(sheet.x(left), sheet.y(top), radius, _mix(sheet.mass, sheet.light, near)))
     return shapes
 
 
-def _spotlight(sheet: _Sheet) -> list[cv.Shape]:
-    x = sheet.x(sheet.dice.uniform(0.2, 0.8))
-    foot = sheet.y(0.62)
-    middle = sheet.x(0.5)
-    beam = ft.Paint(
-        gradient=ft.PaintLinearGradient(
-            (x, 0), (middle, foot), [sheet.light, ft.Colors.with_opacity(0.12, sheet.light)]
-        )
-    )
+def _spotlight(sheet: _Sheet) -> list[str]:
+    x, foot, middle = sheet.x(sheet.dice.uniform(0.2, 0.8)), sheet.y(0.62), sheet.x(0.5)
+    cone = [(x - sheet.x(0.04), 0.0), (x + sheet.x(0.04), 0.0), (sheet.x(0.95), foot), (sheet.x(0.05), foot)]
+    pool = _mix(sheet.mass, sheet.light, 0.25)
     return [
-        _polygon([(x - sheet.x(0.04), 0), (x + sheet.x(0.04), 0), (sheet.x(0.95), foot), (sheet.x(0.05), foot)], beam),
-        cv.Oval(
-            sheet.x(0.05),
-            foot - sheet.y(0.06),
-            sheet.x(0.9),
-            sheet.y(0.12),
-            paint=_plain(_mix(sheet.mass, sheet.light, 0.25)),
-        ),
-        cv.Circle(middle, foot - sheet.y(0.2), sheet.x(0.07), paint=_plain(sheet.ground)),
-        cv.Rect(
-            middle - sheet.x(0.07),
-            foot - sheet.y(0.145),
-            sheet.x(0.14),
-            sheet.y(0.15),
-            border_radius=sheet.x(0.05),
-            paint=_plain(sheet.ground),
-        ),
+        _polygon(cone, sheet.beam(x, middle, foot, sheet.light)),
+        f'<ellipse cx="{_n(middle)}" cy="{_n(foot)}" rx="{_n(sheet.x(0.45))}" ry="{_n(sheet.y(0.06))}" fill="{pool}"/>',
+        _circle(middle, foot - sheet.y(0.2), sheet.x(0.07), sheet.ground),
+        _rect(middle - sheet.x(0.07), foot - sheet.y(0.145), sheet.x(0.14), sheet.y(0.15), sheet.ground, sheet.x(0.05)),
     ]
 
 
-def _lens(sheet: _Sheet) -> list[cv.Shape]:
+def _lens(sheet: _Sheet) -> list[str]:
     x, y = sheet.x(0.5), sheet.y(0.35)
-    colours = [
-        sheet.mass,
-        _mix(sheet.mass, sheet.ground, 0.5),
-        sheet.light,
-        _mix(sheet.light, sheet.mass, 0.5),
-        sheet.ground,
+    dim, warm = _mix(sheet.mass, sheet.ground, 0.5), _mix(sheet.light, sheet.mass, 0.5)
+    shapes = [
+        _circle(x, y, sheet.x(0.42 - 0.08 * step), colour)
+        for step, colour in enumerate((sheet.mass, dim, sheet.light, warm, sheet.ground))
     ]
-    shapes: list[cv.Shape] = [
-        cv.Circle(x, y, sheet.x(0.42 - 0.08 * step), paint=_plain(colour)) for step, colour in enumerate(colours)
-    ]
-    shapes.append(cv.Circle(x - sheet.x(0.12), y - sheet.x(0.14), sheet.x(0.045), paint=_plain("#FFFFFF")))
-    start = sheet.dice.uniform(0, math.tau)
-    left, top, side = x - sheet.x(0.48), y - sheet.x(0.48), sheet.x(0.96)
-    shapes.append(cv.Arc(left, top, side, side, start, math.pi * 0.8, paint=_stroke(sheet.light, sheet.x(0.02))))
-    return shapes
+    shapes.append(_circle(x - sheet.x(0.12), y - sheet.x(0.14), sheet.x(0.045), "#FFFFFF"))
+    return [*shapes, _ring(x, y, sheet.x(0.48), sheet.x(0.014), sheet.light)]
 
 
-_COMPOSITIONS: tuple[Callable[[_Sheet], list[cv.Shape]], ...] = (
+_COMPOSITIONS: tuple[Callable[[_Sheet], list[str]], ...] = (
     _sun,
     _rings,
     _bands,
@@ -402,23 +314,32 @@ _COMPOSITIONS: tuple[Callable[[_Sheet], list[cv.Shape]], ...] = (
 )
 
 
-def _polygon(corners: list[tuple[float, float]], paint: ft.Paint) -> cv.Path:
-    first, *others = corners
-    return cv.Path(
-        [cv.Path.MoveTo(*first), *(cv.Path.LineTo(*corner) for corner in others), cv.Path.Close()], paint=paint
+def _n(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def _rect(x: float, y: float, width: float, height: float, paint: str, round_by: float = 0) -> str:
+    corner = f' rx="{_n(round_by)}"' if round_by else ""
+    return f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}"{corner} fill="{paint}"/>'
+
+
+def _circle(x: float, y: float, radius: float, paint: str) -> str:
+    return f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}" fill="{paint}"/>'
+
+
+def _ring(x: float, y: float, radius: float, thick: float, paint: str) -> str:
+    return (
+        f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}" fill="none" stroke="{paint}" stroke-width="{_n(thick)}"/>'
     )
 
 
-def _plain(colour: str) -> ft.Paint:
-    return ft.Paint(color=colour)
+def _path(commands: str, paint: str) -> str:
+    return f'<path d="{commands}" fill="{paint}"/>'
 
 
-def _stroke(colour: str, width: float) -> ft.Paint:
-    return ft.Paint(color=colour, stroke_width=width, style=ft.PaintingStyle.STROKE)
-
-
-def _down(sheet: _Sheet, top: float, bottom: float, colours: list[str]) -> ft.Paint:
-    return ft.Paint(gradient=ft.PaintLinearGradient((0, top), (0, bottom), list(colours)))
+def _polygon(corners: list[tuple[float, float]], paint: str) -> str:
+    points = " L".join(f"{_n(x)} {_n(y)}" for x, y in corners)
+    return _path(f"M{points} Z", paint)
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

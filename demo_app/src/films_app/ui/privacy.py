@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import flet as ft
+
 from films_app.engine import LOOKS, Film, Stored
 from films_app.i18n import NAMES
 from films_app.state import YourPrivacy
 from films_app.ui import parts, theme
 from films_app.ui.activity import confirm
 from films_app.ui.following import calls, does, follow
-
 from nearhand.privacy import AuditEntry
 
 _ENTRIES = 8

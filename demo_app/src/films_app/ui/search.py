@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import flet as ft
+
 from films_app.engine import SORTS
 from films_app.state import Search
 from films_app.ui import parts, theme
 from films_app.ui.following import calls, follow, goes
-from films_app.ui.welcome import GAP, columns_of, search_field
+from films_app.ui.welcome import GAP, columns_of
 
 _GENRES = 14
 
@@ -17,12 +18,10 @@ def SearchScreen(search: Search, width: float) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(search)
     texts, catalogue, question = search.session.texts, search.session.catalogue, search.question
+    before = ft.use_memo(lambda: search.question.text, [search.cleared])
     columns, poster_width = columns_of(width)
     films = search.films
     shown = films[: search.shown]
-
-    def typed(event: ft.Event[ft.TextField]) -> None:
-        search.look_for(event.control.value)
 
     def by_genre(genre: str | None) -> ft.Control:
         label = texts("search.all_genres") if genre is None else texts.genre(genre)
@@ -38,7 +37,7 @@ def SearchScreen(search: Search, width: float) -> ft.Control:  # noqa: N802
     sort = texts("search.sort", sort=texts(f"search.sort.{question.sort}"))
     head: list[ft.Control] = [
         _aside(parts.headed(theme.title(texts("search.title")))),
-        _aside(search_field(texts("search.hint"), question.text, typed)),
+        _aside(parts.SearchField(texts("search.hint"), before, search.look_for), key=f"field-{search.cleared}"),
         _sideways([by_genre(genre) for genre in (None, *catalogue.genres[:_GENRES])]),
         _sideways([by_decade(decade) for decade in (None, *catalogue.decades)]),
         _aside(

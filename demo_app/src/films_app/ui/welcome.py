@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flet as ft
+
 from films_app.engine import Film
 from films_app.state import ENOUGH_LOVED, Welcome
 from films_app.ui import parts, theme
@@ -33,14 +32,11 @@ def _films(welcome: Welcome, width: float) -> ft.Control:
     films = welcome.films
     rows = [films[start : start + columns] for start in range(0, len(films), columns)]
 
-    def typed(event: ft.Event[ft.TextField]) -> None:
-        welcome.look_for(event.control.value)
-
     head = ft.Column(
         [
             parts.headed(theme.display(texts("welcome.title"), 30)),
             theme.body(texts("welcome.lead"), color=theme.QUIET),
-            search_field(texts("welcome.search"), welcome.text, typed),
+            parts.SearchField(texts("welcome.search"), "", welcome.look_for),
         ],
         spacing=theme.MORE,
         horizontal_alignment=ft.CrossAxisAlignment.STRETCH,
@@ -138,23 +134,4 @@ def _consent(welcome: Welcome, width: float) -> ft.Control:
             else parts.button(texts("welcome.start"), does(welcome.finish, consent), alignment=ft.Alignment.CENTER),
         ],
         width,
-    )
-
-
-def search_field(hint: str, value: str, typed: Any) -> ft.TextField:
-    """Where a search is typed."""
-    return ft.TextField(
-        value=value,
-        label=hint,
-        on_change=typed,
-        prefix_icon=ft.Icons.SEARCH,
-        border=ft.OutlineInputBorder(side=ft.BorderSide(0, ft.Colors.TRANSPARENT), border_radius=theme.TOUCH / 2),
-        filled=True,
-        fill_color=theme.RAISED,
-        content_padding=ft.Padding.symmetric(horizontal=theme.MORE, vertical=12),
-        text_style=ft.TextStyle(font_family=theme.SANS, font_family_fallback=theme.FALLBACK, size=16, color=theme.INK),
-        label_style=ft.TextStyle(font_family=theme.SANS, font_family_fallback=theme.FALLBACK, color=theme.QUIET),
-        cursor_color=theme.ACCENT,
-        autocorrect=False,
-        enable_ime_personalized_learning=False,
     )

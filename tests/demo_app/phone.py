@@ -1,0 +1,165 @@
+"""A phone in a browser: the app's server in a process of its own, and real Chromium that is driven by role and label."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from playwright.sync_api import Browser, Locator, Page, Request, Route, sync_playwright
+
+CHROMIUM = Path(os.environ.get("NEARHAND_CHROMIUM", "/usr/bin/chromium"))
+PHONE, TABLET, DESKTOP = (390, 844), (820, 1180), (1440, 900)
+PATIENCE_MS = 15_000
+# Of the Flutter engine itself, for an animation format that the app does not use: blocked, and not missed.
+NEVER_NEEDED = re.compile(r"^https://cdn\.jsdelivr\.net/npm/@rive-app/")
+
+Role: TypeAlias = Literal["button", "tab", "heading", "textbox", "switch", "img"]
+
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--metrics-recording-only",
+    "--no-first-run",
+    "--no-proxy-server",
+)
+
+
+@contextmanager
+def served(bundle: Path, data: Path) -> Iterator[str]:
+    """The app's server on a free port of this machine, until the block is left; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "FILMS_BUNDLE": str(bundle), "FILMS_DATA": str(data)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "films_app.web", "--port", str(port)], env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except (urllib.error.URLError, OSError):
+                if process.poll() is not None:
+                    raise RuntimeError(f"the app's server ended with {process.returncode}") from None
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(_FLAGS))
+        yield started
+        started.close()
+
+
+@dataclass
+class Phone:
+    """One window of the app, and what it asked other machines for."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, chromium: Browser, address: str, size: tuple[int, int] = PHONE, path: str = "/") -> Phone:
+        """A new window with nothing remembered, in which nothing but this machine can be reached."""
+        context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, locale="en-GB")
+        context.set_default_timeout(PATIENCE_MS)
+        phone = cls(context.new_page())
+        context.route("**/*", phone._route)
+        phone.page.goto(address + path)
+        placeholder = phone.page.locator("flt-semantics-placeholder")
+        placeholder.wait_for(state="attached")
+        placeholder.evaluate("placeholder => placeholder.click()")
+        return phone
+
+    def close(self) -> None:
+        """Close the window."""
+        self.page.context.close()
+
+    def find(self, role: Role, name: str | re.Pattern[str]) -> Locator:
+        """The first thing of that role and name."""
+        return self.page.get_by_role(role, name=name).first
+
+    def tap(self, name: str | re.Pattern[str], role: Role = "button") -> None:
+        """Tap it, as soon as it is there."""
+        thing = self.find(role, name)
+        thing.wait_for(state="attached")
+        thing.click(force=True)
+
+    def tap_in_view(self, name: str | re.Pattern[str], role: Role = "button") -> None:
+        """Scroll down until it is there, and tap it."""
+        width, height = self.page.viewport_size["width"], self.page.viewport_size["height"]  # type: ignore[index]
+        thing = self.find(role, name)
+        for _ in range(30):
+            box = thing.bounding_box() if thing.count() else None
+            if box is not None and 0 <= box["y"] and box["y"] + box["height"] <= height - 80:
+                break
+            self.page.mouse.move(width / 2, height / 2)
+            self.page.mouse.wheel(0, 300 if box is None or box["y"] > 0 else -300)
+            self.page.wait_for_timeout(150)
+        thing.click(force=True)
+
+    def sees(self, role: Role, name: str | re.Pattern[str]) -> None:
+        """Wait until it is there."""
+        self.find(role, name).wait_for(state="attached")
+
+    def says(self, text: str | re.Pattern[str]) -> None:
+        """Wait until that can be read somewhere."""
+        self.page.get_by_text(text).first.wait_for(state="attached")
+
+    def misses(self, role: Role, name: str | re.Pattern[str]) -> None:
+        """Wait until it is gone."""
+        self.page.get_by_role(role, name=name).first.wait_for(state="detached")
+
+    def names(self, role: Role) -> list[str]:
+        """The names of all things of that role."""
+        texts = self.page.get_by_role(role).evaluate_all(
+            "things => things.map(thing => thing.getAttribute('aria-label') || thing.innerText)"
+        )
+        return [str(text).strip() for text in texts]
+
+    def type(self, name: str, text: str) -> None:
+        """Type into a field, letter by letter, instead of what is in it; nothing: empty it."""
+        self.tap(name, "textbox")
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.press("Delete")
+        self.page.keyboard.type(text, delay=20)
+
+    def settle(self, milliseconds: int = 1200) -> None:
+        """Let what moves come to rest, for a picture."""
+        self.page.wait_for_timeout(milliseconds)
+
+    def picture(self, path: Path) -> None:
+        """What is on the screen, as a PNG."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=str(path))
+
+    def _route(self, route: Route, request: Request) -> None:
+        if request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            route.continue_()
+            return
+        if not NEVER_NEEDED.match(request.url):
+            self.asked.append(request.url)
+        route.abort()

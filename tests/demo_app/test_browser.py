@@ -1,0 +1,219 @@
+"""The whole app as people meet it: real Chromium at the size of a phone, driven by what a screen reader would say."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("flet_web", reason="the app's toolkit is not installed")
+pytest.importorskip("playwright", reason="Playwright is not installed")
+
+from playwright.sync_api import Browser  # noqa: E402 - after it is known to be there
+
+from tests.demo_app.phone import CHROMIUM, DESKTOP, TABLET, Phone, browser, served  # noqa: E402
+
+TOUCH = 44
+"""The least width and height of what can be touched, in logical pixels."""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        missing = f"{CHROMIUM} is not there: apt-get install chromium"
+        if os.environ.get("NEARHAND_REQUIRE_BROWSER") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def app(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    data = tmp_path_factory.mktemp("device")
+    with served(films, data) as address:
+        yield address, data
+
+
+@pytest.fixture
+def phone(chromium: Browser, app: tuple[str, Path]) -> Iterator[Phone]:
+    opened = Phone.open(chromium, app[0])
+    yield opened
+    opened.close()
+    assert opened.asked == []  # nothing but this machine was asked for anything
+
+
+def check_what_can_be_touched(phone: Phone) -> None:
+    """Every control has a name, and is large enough to be hit."""
+    for role in ("button", "tab", "switch", "checkbox"):
+        things = phone.page.get_by_role(role)  # type: ignore[arg-type]
+        for name, width, height in things.evaluate_all(
+            """things => things.map(thing => {
+                const box = thing.getBoundingClientRect();
+                return [thing.getAttribute('aria-label') || thing.innerText, thing.offsetWidth, thing.offsetHeight];
+            })"""
+        ):
+            assert name.strip(), f"a {role} has no name"
+            assert min(width, height) >= TOUCH or min(width, height) == 0, f"{name!r} is {width} × {height}"
+
+
+def test_the_whole_story(phone: Phone, app: tuple[str, Path]) -> None:
+    """One phone, from its first minute to the last: everything that was promised, in one sitting."""
+    # The first steps
+    phone.sees("heading", "Pick films you love")
+    phone.type("Search films", "goodfellas")
+    phone.tap(re.compile("^Goodfellas, 1990"))
+    phone.sees("button", "Skip")
+    phone.type("Search films", "heat")
+    phone.tap(re.compile("^Heat, 1995"))
+    phone.type("Search films", "")
+    phone.tap(re.compile(r"Tap to pick$"))
+    check_what_can_be_touched(phone)
+    phone.tap("Continue")
+    phone.sees("heading", "What may be kept?")
+    phone.tap("Show my films")
+
+    # For you, and what a like does
+    phone.sees("heading", "Picked for you")
+    check_what_can_be_touched(phone)
+    liked = next(name for name in phone.names("button") if name.startswith("Like "))
+    title = liked.removeprefix("Like ")
+    phone.tap(liked)
+    phone.says(f"You like {title}")
+    phone.misses("button", liked)
+    phone.sees("heading", f"Because of {title}")
+
+    # Why names the film that was just liked
+    phone.tap("See the film")
+    phone.sees("heading", "Similar films")
+    check_what_can_be_touched(phone)
+    phone.tap("Why this?")
+    phone.sees("button", f"Remove “{title}” from my history")
+    check_what_can_be_touched(phone)
+
+    # That event is deleted, and its rail goes with it
+    phone.tap(f"Remove “{title}” from my history")
+    phone.misses("button", f"Remove “{title}” from my history")
+    phone.tap("Close")
+    phone.misses("heading", re.compile("^Why "))
+    phone.tap("Back")
+    phone.sees("heading", "Picked for you")
+    phone.misses("heading", f"Because of {title}")
+
+    # Flight mode is on, and lists are still made
+    phone.tap("Engine", "tab")
+    phone.sees("heading", "Time to make a list")
+    phone.tap_in_view("Flight mode")
+    phone.tap_in_view("Try to reach the network")
+    phone.says("Attempts refused: 1")
+    phone.tap("For you", "tab")
+    hero = phone.names("heading")[0]
+    phone.tap(f"Not interested in {hero}")
+    phone.says(f"{hero} won’t be shown again")
+    phone.misses("heading", hero)
+
+    # Undo brings it back
+    phone.tap("Undo")
+    phone.sees("heading", hero)
+
+    # Erase leaves nothing
+    phone.tap("Privacy", "tab")
+    phone.sees("heading", "What may be kept")
+    check_what_can_be_touched(phone)
+    phone.tap_in_view("Erase everything")
+    phone.tap(re.compile("^Erase$"))
+    phone.sees("heading", "Pick films you love")
+    for path in (app[1] / "profiles").rglob("*.db*"):
+        assert b"f_00" not in path.read_bytes()
+    assert not (app[1] / "settings.json").exists()
+
+
+def welcome(phone: Phone) -> None:
+    """The first steps, if they are to be done."""
+    phone.sees("heading", re.compile("^(Pick films you love|Picked for you)$"))
+    if "Picked for you" in phone.names("heading"):
+        return
+    for _ in range(3):
+        before = len([name for name in phone.names("button") if name.endswith("Picked")])
+        phone.tap(re.compile(r"Tap to pick$"))
+        phone.page.get_by_role("button", name=re.compile("Picked$")).nth(before).wait_for(state="attached")
+    phone.tap("Continue")
+    phone.tap("Show my films")
+    phone.sees("heading", "Picked for you")
+
+
+def test_search_finds_while_typing(phone: Phone) -> None:
+    welcome(phone)
+    phone.tap("Search", "tab")
+    phone.sees("heading", "Search")
+    check_what_can_be_touched(phone)
+    phone.type("Title, director or year", "goodfel")
+    phone.sees("button", re.compile("^Goodfellas, 1990"))
+    phone.page.keyboard.type("xyz", delay=20)
+    phone.says("Nothing found")
+    phone.tap("Clear the search")
+    phone.tap("Horror")
+    phone.sees("button", re.compile("Horror$|Horror,"))
+    phone.tap("Sort: Popular")
+    phone.sees("button", "Sort: Newest")
+
+
+def test_activity_is_listed_and_deleted(phone: Phone) -> None:
+    welcome(phone)
+    phone.tap("Activity", "tab")
+    phone.sees("heading", "Your taste")
+    check_what_can_be_touched(phone)
+    phone.tap_in_view("Select")
+    chosen = next(name for name in phone.names("button") if name.startswith("Select: You liked"))
+    phone.tap_in_view(chosen)
+    phone.tap_in_view("Delete 1")
+    phone.says("Deleted: 1")
+    phone.tap_in_view("Reset my taste")
+    phone.says("Begin with a new taste?")
+    phone.tap("Cancel")
+
+
+def test_another_model_another_language_and_another_look(phone: Phone) -> None:
+    welcome(phone)
+    phone.tap("Engine", "tab")
+    phone.sees("heading", "Model")
+    phone.tap_in_view(re.compile("^Run TFLite fp32"))
+    phone.says(re.compile("tflite .* fp32"))
+    check_what_can_be_touched(phone)
+    phone.tap("Privacy", "tab")
+    phone.tap_in_view("Light")
+    phone.tap_in_view("Deutsch")
+    phone.sees("tab", "Für dich")
+    phone.tap_in_view("English")
+    phone.sees("tab", "For you")
+    phone.tap_in_view("Dark")
+
+
+@pytest.mark.parametrize("size", [TABLET, DESKTOP], ids=["tablet", "desktop"])
+def test_wider_screens_have_all_of_it(chromium: Browser, app: tuple[str, Path], size: tuple[int, int]) -> None:
+    wide = Phone.open(chromium, app[0], size)
+    try:
+        welcome(wide)
+        check_what_can_be_touched(wide)
+        for tab, heading in (("Search", "Search"), ("Activity", "Your activity"), ("Privacy", "Privacy")):
+            wide.tap(tab, "tab")
+            wide.sees("heading", heading)
+    finally:
+        wide.close()
+    assert wide.asked == []
+
+
+def test_an_address_leads_to_its_screen_and_back_leads_out(chromium: Browser, app: tuple[str, Path]) -> None:
+    first = Phone.open(chromium, app[0])
+    welcome(first)
+    first.close()
+    direct = Phone.open(chromium, app[0], path="/film/f_0002")
+    try:
+        direct.sees("heading", "Goodfellas")
+        direct.tap("Back")
+        direct.sees("heading", "Picked for you")
+    finally:
+        direct.close()

@@ -1,0 +1,244 @@
+"""What the screens show, without a screen: stores over the real engine, followed as a screen would."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from films_app.engine import Engine, Pick, Settings
+from films_app.engine.settings import SettingsFile
+from films_app.i18n import NAMES, TABLES, Texts, language_of
+from films_app.state import FilmPage, ForYou, Place, Search, Session, Welcome, YourActivity, YourPrivacy
+from films_app.state import session as session_module
+from nearhand.testing import ManualClock
+from tests.demo_app.conftest import START
+
+
+def play(films: Path, folder: Path, story: Callable[[Session], Awaitable[None]]) -> None:
+    """Run a story in one window."""
+
+    async def whole() -> None:
+        engine = Engine(films, folder, clock=ManualClock(now_ms=START))
+        session = Session(engine, "en")
+        await session.boot()
+        await story(session)
+        await engine.close()
+
+    asyncio.run(whole())
+
+
+async def ready(session: Session) -> ForYou:
+    for_you, welcome = ForYou(session), Welcome(session)
+    for film in session.catalogue.popular()[:3]:
+        welcome.toggle(film)
+    await welcome.finish("local")
+    return for_you
+
+
+def test_the_first_steps_lead_to_a_personal_list(films: Path, tmp_path: Path) -> None:
+    async def story(session: Session) -> None:
+        assert session.phase == "welcome"
+        for_you = await ready(session)
+        assert session.phase == "ready"
+        assert for_you.home is not None
+        assert for_you.home.is_personal
+
+    play(films, tmp_path, story)
+
+
+def test_a_reaction_is_said_can_be_undone_and_is_followed(films: Path, tmp_path: Path) -> None:
+    async def story(session: Session) -> None:
+        for_you = await ready(session)
+        changes: list[object] = []
+        leave = for_you.follow(lambda: changes.append(for_you.home))
+        assert for_you.home is not None
+        assert for_you.home.hero is not None
+        before = for_you.home.hero.film
+        await session.react("dismiss", for_you.home.hero)
+        assert for_you.home.hero.film != before
+        assert changes
+        assert session.notice is not None
+        assert before.title in session.notice.text
+        assert session.notice.undo is not None
+        await session.notice.undo()
+        assert session.notice is None
+        assert for_you.home.hero.film == before
+        leave()
+        heard = len(changes)
+        await for_you.refresh()
+        assert len(changes) == heard
+
+    play(films, tmp_path, story)
+
+
+def test_a_notice_goes_by_itself(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "NOTICE_SECONDS", 0)
+
+    async def story(session: Session) -> None:
+        session.say("gone soon")
+        while session.notice is not None:
+            await asyncio.sleep(0)
+
+    play(films, tmp_path, story)
+
+
+def test_a_full_disk_is_said_and_the_app_goes_on(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(session: Session) -> None:
+        for_you = await ready(session)
+        assert for_you.home is not None
+        assert for_you.home.hero is not None
+
+        async def full(*_: Any) -> Any:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(session.engine, "do", full)
+        await session.react("like", for_you.home.hero)
+        assert session.notice is not None
+        assert "No space left on device" in session.notice.text
+        assert session.phase == "ready"
+
+    play(films, tmp_path, story)
+
+
+def test_a_list_that_fails_says_so_and_can_be_tried_again(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(session: Session) -> None:
+        for_you = await ready(session)
+
+        async def broken() -> Any:
+            raise OSError("the disk is gone")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(session.engine, "home", broken)
+            await for_you.refresh()
+        assert for_you.problem == "the disk is gone"
+        await for_you.refresh()
+        assert for_you.problem == ""
+
+    play(films, tmp_path, story)
+
+
+def test_a_bundle_that_is_missing_is_said(tmp_path: Path) -> None:
+    async def story() -> None:
+        session = Session(Engine(tmp_path / "none.nearhand", tmp_path), "en")
+        await session.boot()
+        assert session.phase == "broken"
+        assert "none.nearhand" in session.problem
+
+    asyncio.run(story())
+
+
+def test_why_loses_the_event_that_was_removed(films: Path, tmp_path: Path) -> None:
+    async def story(session: Session) -> None:
+        for_you = await ready(session)
+        assert for_you.home is not None
+        assert for_you.home.hero is not None
+        page = FilmPage(session, for_you.home.hero.film)
+        await page.load()
+        await page.open_why()
+        assert page.why is not None
+        cause = page.why.causes[0]
+        await page.forget(cause)
+        assert cause.moment not in [one.moment for one in page.why.causes]
+
+    play(films, tmp_path, story)
+
+
+def test_chosen_events_are_deleted_together(films: Path, tmp_path: Path) -> None:
+    async def story(session: Session) -> None:
+        for_you, activity = await ready(session), YourActivity(session)
+        await activity.load()
+        assert activity.activity is not None
+        likes = [one for one in activity.activity.moments if one.event == "item_liked"]
+        activity.choose(True)
+        activity.toggle((likes[0].event_id,))
+        activity.toggle((likes[1].event_id,))
+        activity.toggle((likes[1].event_id,))
+        activity.toggle((likes[2].event_id,))
+        await activity.delete(tuple(activity.chosen))
+        left = [one.event_id for one in activity.activity.moments if one.event == "item_liked"]
+        assert left == [likes[1].event_id]
+        assert for_you.home is not None
+        assert [rail.about for rail in for_you.home.rails if rail.about] == [likes[1].film]
+
+    play(films, tmp_path, story)
+
+
+def test_erasing_leads_to_the_first_step(films: Path, tmp_path: Path) -> None:
+    async def story(session: Session) -> None:
+        await ready(session)
+        privacy = YourPrivacy(session)
+        session.go("/privacy")
+        await privacy.erase()
+        assert session.phase == "welcome"
+        assert session.place == Place()
+
+    play(films, tmp_path, story)
+
+
+def test_what_was_searched_for_is_noted_once_nothing_more_is_typed(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(session: Session) -> None:
+        await ready(session)
+        search = Search(session)
+        for typed in ("h", "he", "heat"):
+            search.look_for(typed)
+        assert search.films[0].title == "Heat"
+        monkeypatch.setattr("films_app.state.screens.SEARCH_PAUSE_SECONDS", 0)
+        search.look_for("heat ")
+        assert search._noting is not None
+        await search._noting
+        moments = (await session.engine.activity()).moments
+        assert [one.detail for one in moments if one.event == "search"] == ["heat"]
+
+    play(films, tmp_path, story)
+
+
+def test_places_and_addresses() -> None:
+    place = Place().go("/search").go("/film/a").go("/film/b")
+    assert place == Place("search", ("a", "b"))
+    assert place.route == "/film/b"
+    assert place.go("/film/a") == Place("search", ("a",))
+    assert place.go("/privacy") == Place("privacy")
+    assert Place().go("/nowhere") == Place("home")
+    assert Pick.__doc__
+
+
+def test_settings_survive_and_damage_gives_the_usual(tmp_path: Path) -> None:
+    file = SettingsFile(tmp_path / "settings.json")
+    file.change(look="light", language="hi")
+    assert SettingsFile(tmp_path / "settings.json").current == Settings(look="light", language="hi")
+    for damage in ("", "[]", '{"look": "purple", "is_welcomed": "yes", "other": 1}'):
+        (tmp_path / "settings.json").write_text(damage)
+        assert SettingsFile(tmp_path / "settings.json").current == Settings()
+
+
+@pytest.mark.parametrize("language", sorted(TABLES))
+def test_every_language_has_every_text_with_the_same_fields(language: str) -> None:
+    import string
+
+    def fields(text: str) -> set[str]:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+    english, own = TABLES["en"], TABLES[language]
+    assert set(own) == set(english)
+    assert {key for key in english if fields(english[key]) != fields(own[key])} == set()
+    assert language in NAMES
+    if language != "en":
+        same = [key for key in english if own[key] == english[key] and not key.startswith("genre.")]
+        assert len(same) < 20, same
+
+
+def test_languages_numbers_and_sizes() -> None:
+    assert [language_of(locale) for locale in ("de-AT", "pt-BR", "hi", "")] == ["de", "en", "hi", "en"]
+    assert Texts("de").number(1234.5, 1) == "1.234,5"
+    assert Texts("en").size(45_056) == "45 kB"
+    assert Texts("fr").percent(0.354) == "35\u00a0%"
