@@ -72,7 +72,8 @@ def _log_near_one(m: Any) -> Any:
     """ln(m) for √½ ≤ m < √2, a float or an array: 2·artanh((m−1)/(m+1)), whose 11th term is below 1e-17."""
     s = (m - 1.0) / (m + 1.0)
     z = s * s
-    series = 1.0 / 23.0
-    for divisor in (21.0, 19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0):
-        series = series * z + 1.0 / divisor
-    return 2.0 * s * series
+    series = 1.0 / 23.0 * z + 1.0 / 21.0  # written out: a loop takes twice as long for a float
+    series = ((series * z + 1.0 / 19.0) * z + 1.0 / 17.0) * z + 1.0 / 15.0
+    series = ((series * z + 1.0 / 13.0) * z + 1.0 / 11.0) * z + 1.0 / 9.0
+    series = ((series * z + 1.0 / 7.0) * z + 1.0 / 5.0) * z + 1.0 / 3.0
+    return 2.0 * s * (series * z + 1.0)

@@ -7,10 +7,22 @@ the first, the last or the greatest of something cannot know what comes after it
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from functools import cache
 from typing import Any, Protocol
 
 from nearhand.features.event import FoldedEvent
-from nearhand.features.state import Days, LatestTexts, Stamps, State, TextStamps, Totals, local_day
+from nearhand.features.state import (
+    Days,
+    Decayed,
+    DecayedWeights,
+    LatestTexts,
+    Stamps,
+    State,
+    TextStamps,
+    Totals,
+    bucketed,
+    local_day,
+)
 
 
 class Removable(State, Protocol):
@@ -21,7 +33,7 @@ class Removable(State, Protocol):
         ...
 
 
-def removable(state: State) -> Removable:
+def removable(state: State) -> Removable:  # noqa: PLR0911 - one return for each kind
     """A state just made, or in its place one of the same kind that gives events back."""
     match state:
         case Totals():
@@ -34,6 +46,9 @@ def removable(state: State) -> Removable:
             return _Days(state.longest)
         case LatestTexts():
             return _LatestTexts(state.n, distinct=state.distinct)
+        case Decayed() | DecayedWeights():
+            state.bucketed = cache(bucketed)  # an event that is added back is in the same half-life as before
+            return state
     found: Any = state
     return found  # type: ignore[no-any-return]
 

@@ -473,13 +473,14 @@ class Decayed:
     def __init__(self, half_life: int) -> None:
         self._half_life = half_life
         self._buckets: dict[int, int] = {}
+        self.bucketed = bucketed
 
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        bucket, part = bucketed(event.timestamp, self._half_life, (1 if value is None else value) * weight)
+        bucket, part = self.bucketed(event.timestamp, self._half_life, (1 if value is None else value) * weight)
         self._buckets[bucket] = self._buckets.get(bucket, 0) + part
 
     def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        bucket, part = bucketed(event.timestamp, self._half_life, (1 if value is None else value) * weight)
+        bucket, part = self.bucketed(event.timestamp, self._half_life, (1 if value is None else value) * weight)
         self._buckets[bucket] -= part
 
     def at(self, as_of: int) -> float:
@@ -509,16 +510,17 @@ class DecayedWeights:
         self._now: int | None = None
         self.weights: dict[str, int] = {}
         """As of the last ``move``."""
+        self.bucketed = bucketed
 
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        bucket, part = bucketed(event.timestamp, self._half_life, weight)
+        bucket, part = self.bucketed(event.timestamp, self._half_life, weight)
         for text in value:
             buckets = self._buckets.setdefault(text, {})
             buckets[bucket] = buckets.get(bucket, 0) + part
             self._touched.add(text)
 
     def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        bucket, part = bucketed(event.timestamp, self._half_life, weight)
+        bucket, part = self.bucketed(event.timestamp, self._half_life, weight)
         for text in value:
             self._buckets[text][bucket] -= part
             self._touched.add(text)
