@@ -100,6 +100,13 @@ def test_a_prior_says_which_items_are_promising() -> None:
     assert promising(HISTORY, limit=1, prior=np.empty((0, 4))) == (HISTORY[3],)
 
 
+def test_a_quarter_of_what_is_promising_is_recent() -> None:
+    history = [item(row, f"e{row}") for row in range(12)]
+    prior = np.array([[12.0 - row for row in range(12)]])
+    assert promising(history, limit=8, prior=prior) == (*history[:6], *history[-2:])
+    assert promising(history, limit=12, prior=prior) == tuple(history)
+
+
 @pytest.mark.parametrize("shape", [(4,), (1, 3), (4, 1)])
 def test_a_prior_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="one column for each of the 4 history items"):

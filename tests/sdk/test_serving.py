@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,8 +18,11 @@ from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import MANIFEST_PATH
 from nearhand.bundle.serving import Learning, ListPolicy
 from nearhand.bundle.tables import TableModel
+from nearhand.explain.occlusion import LIMIT
 from nearhand.ids import is_id
 from nearhand.ranking import FeatureRows, Predictor
+from nearhand.recommending.reasons import Reasons
+from nearhand.retrieval import HistoryItem
 from nearhand.testing import ManualClock
 from nearhand_converters.output import add_file
 from tests.sdk.serving_device import PLAIN, Device, assert_valid, plain, record, rows_of
@@ -141,6 +144,29 @@ def test_the_ranker_orders_the_list_as_it_does_by_hand(ranked: Device) -> None:
             vector, candidates = one.features.candidates(others, context)
             assert np.mean(predictor.scores(rows.rows(vector, candidates, context))) < scores[-1]
         assert {each.propensity for each in found} == {1.0}
+
+
+def test_more_of_the_history_is_examined_for_what_the_likely_part_does_not_explain(
+    ranked: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, list[str]]] = []
+
+    def occluded(self: Reasons, chosen: Sequence[HistoryItem], item_ids: Sequence[str], _: object) -> Any:
+        """The first item is explained by the likely part; the others by one event outside it, or by none."""
+        asked.append((len(chosen), list(item_ids)))
+        if len(asked) == 1:
+            return np.array([[1.0] + [-1.0] * (len(chosen) - 1), *[[-1.0] * len(chosen)] * (len(item_ids) - 1)])
+        return np.array([[0.5 if item == item_ids[0] else -2.0] + [-2.0] * (len(chosen) - 1) for item in item_ids])
+
+    with ranked.opened() as one:
+        one.record_many([Event("item_viewed", f"m_{number}") for number in range(30)])
+        found = one.recommend(4)
+        monkeypatch.setattr(Reasons, "_occluded", occluded)
+        evidence = [each.explanation.evidence for each in found]
+    assert asked == [(LIMIT, [each.item_id for each in found]), (30 - LIMIT, [each.item_id for each in found[1:]])]
+    assert [len(each) for each in evidence] == [LIMIT, 30, 30, 30]
+    assert [each[0].contribution for each in evidence] == [1.0, 0.5, -1.0, -1.0]
+    assert {part.item_id for part in evidence[1]} == {f"m_{number}" for number in range(30)}
 
 
 def test_categories_are_capped(device: Device) -> None:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from nearhand.errors import ModelError, UsageError
 from nearhand.retrieval import HistoryItem
 
-LIMIT = 50
-"""How many history items are occluded at most, unless the caller says otherwise: each is one more run for all items."""
+LIMIT = 16
+"""How many history items are occluded for a list, unless the caller says otherwise: each is one more run of it."""
 
 
 def occlude(
@@ -60,7 +60,8 @@ def promising(
     """The history items that are worth occluding, in the history's order.
 
     They are those whose prior has the largest magnitude, in any of the recommended items; of equal ones, and without a
-    prior, the most recent. What matters little to the retrieval model may matter to a ranker, so this is a guess, made
+    prior, the most recent. A quarter of the limit is for the most recent of the others, which features of recency and
+    sequence rest on. What matters little to the retrieval model may matter to a ranker, so this is a guess, made
     because each item costs a run. Explain with what it gives: ``explain(promising(…), occlude(…), …)``.
 
     Args:
@@ -84,7 +85,9 @@ def promising(
             )
         weight = np.abs(prior).max(axis=0, initial=0.0)
     order = np.lexsort((-np.arange(count), -weight))
-    return tuple(history[place] for place in sorted(order[:limit].tolist()))
+    by_prior, others = order[: limit - limit // 4], order[limit - limit // 4 :]
+    recent = np.sort(others)[::-1][: limit // 4]
+    return tuple(history[place] for place in sorted([*by_prior.tolist(), *recent.tolist()]))
 
 
 def event_ids(item: HistoryItem) -> frozenset[str]:

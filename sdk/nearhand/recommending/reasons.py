@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,12 @@ from nearhand.recommending.pool import Pool
 from nearhand.retrieval import HistoryItem
 
 T = TypeVar("T")
+
+_Losses: TypeAlias = tuple[Sequence[HistoryItem], NDArray[np.float64]]
+"""Some history items, and what a score loses without each: float64 [1, history items]."""
+
+_MORE = 100
+"""How many further history items are looked at, the latest, for an item that no promising one speaks for."""
 
 
 class Reasons:
@@ -64,13 +70,8 @@ class Reasons:
             history = pool.history
             return [self._lazy(lambda at: self._explained(history, parts()[[at]]), at) for at in range(len(listed))]
         item_ids = [self._items.item_ids[row] for row in listed.rows.tolist()]
-        occluded = _Once(lambda: self._occluded(pool.history, parts(), item_ids, context))
-
-        def of_place(at: int) -> Explanation:
-            items, lost = occluded()
-            return self._explained(items, lost[[at]])
-
-        return [self._lazy(of_place, at) for at in range(len(listed))]
+        losses = _Once(lambda: self._losses(pool.history, parts(), item_ids, context))
+        return [self._lazy(lambda at: self._explained(*losses()[at]), at) for at in range(len(listed))]
 
     def _explained(self, history: Sequence[HistoryItem], parts: NDArray[np.float64]) -> Explanation:
         return explain(history, parts, self._items, self._verbs, self._locale)[0]
@@ -88,18 +89,36 @@ class Reasons:
         once = _Once(made)
         return Explanation(lambda: once().text, lambda: once().evidence)
 
-    def _occluded(
+    def _losses(
         self,
         history: tuple[HistoryItem, ...],
         prior: NDArray[np.float64],
         item_ids: Sequence[str],
         context: Mapping[str, Scalar],
-    ) -> tuple[tuple[HistoryItem, ...], NDArray[np.float64]]:
-        """What the ranker's scores lose without each of the most promising history items: float64 [items, history]."""
+    ) -> list[_Losses]:
+        """What each item's score loses without each of the most promising history items.
+
+        For an item that none of these speaks for, the other items of the history are looked at too.
+        """
+        first = promising(history, prior=prior)
+        lost = self._occluded(first, item_ids, context)
+        found: list[_Losses] = [(first, lost[[at]]) for at in range(len(item_ids))]
+        unexplained = np.flatnonzero(lost.max(axis=1, initial=0.0) <= 0)
+        examined = {item.row for item in first}
+        rest = tuple(item for item in history if item.row not in examined)[-_MORE:]
+        if rest and len(unexplained):
+            more = self._occluded(rest, [item_ids[at] for at in unexplained.tolist()], context)
+            for row, at in enumerate(unexplained.tolist()):
+                found[at] = first + rest, np.concatenate([lost[at], more[row]])[None]
+        return found
+
+    def _occluded(
+        self, chosen: Sequence[HistoryItem], item_ids: Sequence[str], context: Mapping[str, Scalar]
+    ) -> NDArray[np.float64]:
+        """What the ranker's scores lose without each of some history items: float64 [items, history items]."""
         features, ranking = self._features, self._ranker
         assert features is not None
         assert ranking is not None
-        chosen = promising(history, prior=prior)
 
         def score_all(variants: Sequence[frozenset[str]]) -> NDArray[np.float64]:
             with ranking() as (ranker, rows):
@@ -113,7 +132,7 @@ class Reasons:
                 )
                 return ranker.scores(stacked).reshape(len(variants), len(item_ids))
 
-        return chosen, occlude(score_all, [event_ids(item) for item in chosen])
+        return occlude(score_all, [event_ids(item) for item in chosen])
 
 
 class _Once(Generic[T]):
