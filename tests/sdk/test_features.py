@@ -548,3 +548,14 @@ def test_a_catalogue_is_a_table() -> None:
         ItemTable(("a", "a"), {})
     with pytest.raises(UsageError, match=r"ItemTable.columns\['x'\]: has 1 cells for 2 items"):
         ItemTable(("a", "b"), {"x": (1,)})
+
+
+@pytest.mark.parametrize("late", [0, 31])
+def test_a_session_still_begins_where_a_late_event_of_the_same_millisecond_comes_in(late: int) -> None:
+    views = [{"op": "session", "name": measure, "measure": measure, "events": VIEWED} for measure in ("index", "depth")]
+    of = compiled(*views)
+    minutes = [0, 31, 32]
+    fold = folded(of, [viewed(number, at=T0 + 60_000 * minute) for number, minute in enumerate(minutes)])
+    fold.advance(T0 + 60_000 * 33)
+    fold.offer(viewed(3, at=T0 + 60_000 * late))
+    assert fold.read(T0 + 60_000 * 33).floats.tolist() == [2, 3 if late else 2]
