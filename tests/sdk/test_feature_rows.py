@@ -171,6 +171,26 @@ def test_the_rows_are_those_of_the_encoder(drawn: tuple[Any, ...]) -> None:
     assert_same(found, outcome(lambda: encoder.rows(values)))
 
 
+@settings(max_examples=50)
+@given(tables())
+def test_variants_are_the_rows_of_each(drawn: tuple[Any, ...]) -> None:
+    program, model, vocabularies, vector, candidates, context = drawn
+    if candidates is None:
+        return
+    nobody = FeatureFold(program)
+    item_ids = ["m_3", "m_1", "m_2"][: len(candidates.floats)]
+    vectors, items = [vector, nobody.read(AS_OF)], [candidates, nobody.candidates(AS_OF, item_ids)]
+    rows = FeatureRows(program, model, RowEncoder(model.columns, vocabularies))
+    found = outcome(lambda: rows.variants(vectors, items, context))
+    each = [outcome(lambda at=at: rows.rows(vectors[at], items[at], context)) for at in (0, 1)]  # type: ignore[misc]
+    refused = next((one for one in each if isinstance(one, UsageError)), None)
+    whole = [one for one in each if isinstance(one, TableRows)]
+    expected = refused or TableRows(
+        np.concatenate([one.numbers for one in whole]), np.concatenate([one.categories for one in whole])
+    )
+    assert_same(found, expected)
+
+
 @settings(max_examples=100)
 @given(
     st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-3, 9), min_size=1, max_size=6),

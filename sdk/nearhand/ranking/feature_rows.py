@@ -140,6 +140,30 @@ class FeatureRows:
             self._refuse(vector, candidates, context)
         return TableRows(numbers, categories)
 
+    def variants(
+        self,
+        vectors: Sequence[FeatureVector],
+        candidates: Sequence[CandidateFeatures],
+        context: Mapping[str, Scalar] | None = None,
+    ) -> TableRows:
+        """The rows of several variants of a profile, one after the other, as :meth:`rows` makes those of each.
+
+        Args:
+            vectors, candidates: one of each for every variant, at least one.
+        """
+        counts = [len(each.floats) for each in candidates]
+        profiles = FeatureVector(
+            vectors[0].as_of,
+            np.repeat([each.floats for each in vectors], counts, axis=0),
+            np.repeat([each.ints for each in vectors], counts, axis=0),
+        )
+        items = CandidateFeatures(
+            candidates[0].as_of,
+            np.concatenate([each.floats for each in candidates]),
+            np.concatenate([each.ints for each in candidates]),
+        )
+        return self.rows(profiles, items, context)
+
     def _gathering(
         self, of: str, numbers: Mapping[str, int], categories: Mapping[str, int], tables: Mapping[str, _Table]
     ) -> _Gathering:
@@ -190,7 +214,7 @@ class FeatureRows:
                 found[column.name] = _of_context(context, column.name.removeprefix(CONTEXT))
             else:
                 values = _array(place.of, place.dtype, vector, candidates)[..., place.index]
-                found[column.name] = values if place.of == "item" else values.item()
+                found[column.name] = values if values.ndim else values.item()
         return found
 
     def _is_refused(self, numbers: NDArray[np.float64], categories: NDArray[np.int32]) -> bool:

@@ -122,15 +122,8 @@ class Reasons:
 
         def score_all(variants: Sequence[frozenset[str]]) -> NDArray[np.float64]:
             with ranking() as (ranker, rows):
-                tables = [
-                    rows.rows(vector, candidates, context)
-                    for vector, candidates in zip(*features.without(variants, item_ids, context), strict=True)
-                ]
-                stacked = type(tables[0])(
-                    np.concatenate([table.numbers for table in tables]),
-                    np.concatenate([table.categories for table in tables]),
-                )
-                return ranker.scores(stacked).reshape(len(variants), len(item_ids))
+                table = rows.variants(*features.without(variants, item_ids, context), context)
+                return ranker.scores(table).reshape(len(variants), len(item_ids))
 
         return occlude(score_all, [event_ids(item) for item in chosen])
 
