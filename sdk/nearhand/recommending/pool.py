@@ -31,3 +31,8 @@ class Pool:
     less: NDArray[np.float32] | None = None
     passed: frozenset[int] = frozenset()
     is_ranked: bool = False
+
+    def ranked(self, scores: NDArray[np.float64]) -> Pool:
+        """The same candidates with a ranker's scores, float64 [n]."""
+        passed, known = self.passed, (self.history, self.user, self.less)
+        return Pool(self.rows, scores, self.vectors, self.source, *known, passed, is_ranked=True)

@@ -62,32 +62,30 @@ class Reasons:
         """One for each place. Sentences and evidence are made when they are first read."""
         if pool.user is None:
             return [self.plain("popular")] * len(listed)
-        places = np.maximum(listed.candidates, 0)
-        confidences = np.array([item.confidence for item in pool.history])
-        vectors = pool.user.history_vectors[: len(pool.history)]
-        parts = _Once(lambda: contributions(vectors, confidences, pool.vectors[places]))
-        if not pool.is_ranked:
-            history = pool.history
-            return [self._lazy(lambda at: self._explained(history, parts()[[at]]), at) for at in range(len(listed))]
-        item_ids = [self._items.item_ids[row] for row in listed.rows.tolist()]
-        losses = _Once(lambda: self._losses(pool.history, parts(), item_ids, context))
-        return [self._lazy(lambda at: self._explained(*losses()[at]), at) for at in range(len(listed))]
+        made = _Once(lambda: self._made(context, pool, listed))
+        return [
+            Explanation(lambda at=at: made()[at].text, lambda at=at: made()[at].evidence)  # type: ignore[misc]
+            for at in range(len(listed))
+        ]
 
-    def _explained(self, history: Sequence[HistoryItem], parts: NDArray[np.float64]) -> Explanation:
-        return explain(history, parts, self._items, self._verbs, self._locale)[0]
-
-    def _lazy(self, make: Callable[[int], Explanation], at: int) -> Explanation:
-        """An explanation that is made when it is first read; what fails then is counted, and it says less."""
-
-        def made() -> Explanation:
-            try:
-                return make(at)
-            except NearhandError as error:
-                self._meter.degraded("an explanation could not be made", error)
-                return self.plain("recent")
-
-        once = _Once(made)
-        return Explanation(lambda: once().text, lambda: once().evidence)
+    def _made(self, context: Mapping[str, Scalar], pool: Pool, listed: Listed) -> list[Explanation]:
+        """One for each place; if that fails it is counted, and they say less."""
+        assert pool.user is not None
+        history = pool.history
+        confidences = np.array([item.confidence for item in history])
+        vectors = pool.vectors[np.maximum(listed.candidates, 0)]
+        try:
+            parts = contributions(pool.user.history_vectors[: len(history)], confidences, vectors)
+            if not pool.is_ranked:
+                return explain(history, parts, self._items, self._verbs, self._locale)
+            item_ids = [self._items.item_ids[row] for row in listed.rows.tolist()]
+            return [
+                explain(examined, lost, self._items, self._verbs, self._locale)[0]
+                for examined, lost in self._losses(history, parts, item_ids, context)
+            ]
+        except NearhandError as error:
+            self._meter.degraded("an explanation could not be made", error)
+            return [self.plain("recent")] * len(listed)
 
     def _losses(
         self,

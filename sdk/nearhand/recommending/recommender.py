@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import cached_property, partial
 from random import Random
 from typing import TypeVar
@@ -273,7 +272,7 @@ class Recommender:
         with self._ranker() as (ranker, rows):
             vector, candidates = self._features.candidates(self._ids(pool.rows), context)
             scores = ranker.scores(rows.rows(vector, candidates, context))
-        return replace(pool, scores=scores, is_ranked=True)
+        return pool.ranked(scores)
 
     def _ids(self, rows: NDArray[np.int32]) -> list[str]:
         item_ids = self._items.item_ids

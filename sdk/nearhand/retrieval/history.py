@@ -54,11 +54,11 @@ def padded(
     rows: Iterable[int], confidences: Iterable[float], window: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Item rows and confidences as the encoder's inputs int32 [window] and float32 [window]."""
-    given_rows, given_confidences = np.array(list(rows), np.int32), np.array(list(confidences), np.float32)
+    given_rows, given_confidences = list(rows), list(confidences)
     padding = window - len(given_rows)
     return (
-        np.concatenate([given_rows, np.full(padding, PADDING_ROW, np.int32)]),
-        np.concatenate([given_confidences, np.zeros(padding, np.float32)]),
+        np.array(given_rows + [PADDING_ROW] * padding, np.int32),
+        np.array(given_confidences + [0.0] * padding, np.float32),
     )
 
 
