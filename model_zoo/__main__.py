@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from model_zoo.datasets import find_dataset
-from model_zoo.training import Report
+from model_zoo.training import Report, write_card
 from nearhand import UsageError
 from nearhand_converters.console import reporting_errors
 from nearhand_converters.data import Dataset, read_catalogue, read_dataset
@@ -84,6 +84,15 @@ def find_command(folder: Path, titles: tuple[str, ...]) -> None:
                 remedy = f"did you mean {near[0]!r}?" if near else "see items.csv"
                 raise UsageError(f"no item has the title {title!r}", place=str(folder), remedy=remedy)
     click.echo(",".join(catalogue.item_ids[rows[title]] for title in titles))
+
+
+@main.command("card")
+@click.argument("model", type=click.Choice([name for name in MODELS if name != "films-als"]))
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+def card_command(model: str, folders: tuple[Path, ...]) -> None:
+    """Put what the trainings in FOLDERS measured into the card of MODEL; that of films-als is in its bundle."""
+    with reporting_errors(as_json=False):
+        write_card(Path(__file__).parent / model.replace("-", "_") / "card.md", folders)
 
 
 @main.command("show")

@@ -141,8 +141,3 @@ def _column(table: Any, name: str) -> NDArray[np.float64]:
         return found
     column = table[whole].combine_chunks()
     return np.asarray(column.flatten()).reshape(len(table), -1)[:, int(place)].astype(np.float64)
-
-
-def write_rows(path: Path, names: Sequence[str], rows: NDArray[np.float64]) -> None:
-    """Rows of a model as Parquet, for ``nearhand convert --rows``."""
-    pq.write_table(pa.table({name: rows[:, place] for place, name in enumerate(names)}), path)

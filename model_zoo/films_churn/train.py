@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_zoo.replays import Viewers, columns_of, training_table, write_rows, zoo_program
-from model_zoo.training import Report, write_recipe
+from model_zoo.replays import Viewers, columns_of, training_table, zoo_program
+from model_zoo.training import Report, write_recipe, write_report, write_rows
 from nearhand_converters.data import Dataset, write_dataset
 from nearhand_converters.errors import DataError
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 SESSION_GAP_MS = 6 * HOUR_MS
-GIVEN_ROWS = 2000
 
 
 def train(dataset: Dataset, out: Path) -> Report:
@@ -48,9 +46,8 @@ def train(dataset: Dataset, out: Path) -> Report:
 
     booster = fit_churn(rows, left, settings)
     (out / "model.txt").write_text(booster.model_to_string(), encoding="utf-8")
-    write_rows(out / "rows.parquet", settings["columns"], rows[:: max(len(rows) // GIVEN_ROWS, 1)])
+    write_rows(out / "rows.parquet", settings["columns"], rows)
     measured = {"data": dataset.name, **measure(rows, left, users, settings)}
-    (out / "measured.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     said = [
         f"films-churn on {len(rows):,} instants of {measured['users']:,} users; after {measured['base_rate']:.0%} of "
         f"them nothing happened for {settings['away_days']} days",
@@ -58,7 +55,7 @@ def train(dataset: Dataset, out: Path) -> Report:
         f"{_shown(measured['average_precision'])}; probabilities are off by "
         f"{measured['calibration_error']:.1%} on average",
     ]
-    return Report(out, said, measured)
+    return write_report(Report(out, said, measured))
 
 
 def fit_churn(rows: NDArray[np.float64], left: NDArray[Any], settings: Mapping[str, Any]) -> Any:
@@ -112,13 +109,13 @@ def measure(
     }
 
 
-def deciles(left: NDArray[Any], chance: NDArray[np.float64]) -> list[tuple[float, float]]:
+def deciles(left: NDArray[Any], chance: NDArray[np.floating]) -> list[tuple[float, float]]:
     """Of ten parts of the rows, by their predicted probability: the mean of it, and the share that left."""
     parts = np.array_split(np.argsort(chance, kind="stable"), 10)
     return [(float(chance[part].mean()), float(left[part].mean())) for part in parts if len(part)]
 
 
-def calibration_error(left: NDArray[Any], chance: NDArray[np.float64]) -> float:
+def calibration_error(left: NDArray[Any], chance: NDArray[np.floating]) -> float:
     """The mean of what the predicted probability and the share that left differ by, over :func:`deciles`."""
     return float(np.mean([abs(said - found) for said, found in deciles(left, chance)]))
 

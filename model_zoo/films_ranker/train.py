@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from model_zoo.films_als.train import fit_als
 from model_zoo.films_ranker.candidates import CandidateSource, Pool
-from model_zoo.replays import Viewers, columns_of, training_table, write_rows, zoo_program
-from model_zoo.training import Report, write_recipe
+from model_zoo.replays import Viewers, columns_of, training_table, zoo_program
+from model_zoo.training import Report, write_recipe, write_report, write_rows
 from nearhand.bundle.schema import Estimate
 from nearhand.features import CompiledProgram, FeatureFold
 from nearhand.ranking import FeaturePlace, feature_places
@@ -26,8 +25,6 @@ from nearhand_converters.errors import DataError
 from nearhand_converters.parity.ranking import Bootstrap, Rankings, Targets, ndcg_at
 from nearhand_converters.recipe import read_recipe
 from nearhand_converters.sources.factors import FactorModel
-
-GIVEN_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -80,20 +77,19 @@ def _train(dataset: Dataset, out: Path, settings: Mapping[str, Any]) -> Report:
     rows = columns_of(table, settings["columns"])
     booster = fit_ranker(rows, table["liked"].to_numpy(), table["user"].to_pylist(), settings)
     (out / "model.txt").write_text(booster.model_to_string(), encoding="utf-8")
-    write_rows(out / "rows.parquet", settings["columns"], rows[:: max(len(rows) // GIVEN_ROWS, 1)])
+    write_rows(out / "rows.parquet", settings["columns"], rows)
 
     measured = measure(dataset, liked, viewers, booster, settings)
-    (out / "measured.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     said = [
         f"films-ranker on {len(rows):,} candidates of {len(asked):,} users, as of the instants before their last likes",
         f"NDCG@10 on what {measured['users']:,} users liked later: {_shown(measured['ranker'])}; by retrieval alone "
         f"{_shown(measured['retrieval'])}; change {_shown(measured['change'], '{:+.1%}')}",
     ]
-    return Report(out, said, measured)
+    return write_report(Report(out, said, measured))
 
 
 def fit_ranker(rows: NDArray[np.float64], liked: NDArray[Any], users: list[str], settings: Mapping[str, Any]) -> Any:
-    """A LightGBM booster for lambdarank.
+    """A LightGBM booster that gives what will be liked higher scores.
 
     Args:
         rows: float64 [rows, columns], those of one user one after the other.
@@ -107,7 +103,7 @@ def fit_ranker(rows: NDArray[np.float64], liked: NDArray[Any], users: list[str],
         rows, liked, group=np.diff([*starts, len(users)]), feature_name=list(settings["columns"]), free_raw_data=False
     )
     parameters = {
-        "objective": "lambdarank",
+        "objective": settings["objective"],
         "num_leaves": settings["leaves"],
         "learning_rate": settings["learning_rate"],
         "min_data_in_leaf": settings["rows_per_leaf"],

@@ -10,11 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model_zoo.replays import Viewers, columns_of, training_table, write_rows, zoo_program
-from model_zoo.training import Report, write_recipe
+from model_zoo.replays import Viewers, columns_of, training_table, zoo_program
+from model_zoo.training import Report, write_recipe, write_report, write_rows
 from nearhand_converters.data import Dataset, write_dataset
-
-GIVEN_ROWS = 2000
 
 
 def train(dataset: Dataset, out: Path) -> Report:
@@ -45,21 +43,20 @@ def train(dataset: Dataset, out: Path) -> Report:
     model = KMeans(settings["clusters"], n_init=10, random_state=settings["seed"])
     model.fit(pandas.DataFrame(rows, columns=columns))  # a data frame, so that it knows the columns' names
     skops.io.dump(model, out / "model.skops")
-    write_rows(out / "rows.parquet", columns, rows[:: max(len(rows) // GIVEN_ROWS, 1)])
+    write_rows(out / "rows.parquet", columns, rows)
     names = segment_names(model.cluster_centers_, rows.mean(axis=0), genres)
     (out / "segments.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
     sizes = np.bincount(model.labels_, minlength=len(names)).tolist()
     measured = {"data": dataset.name, "users": len(rows), "sizes": sizes, "names": names}
-    (out / "measured.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     shares = "; ".join(f"{name} {size / len(rows):.0%}" for name, size in zip(names, sizes, strict=True))
-    return Report(out, [f"films-segments on the tastes of {len(rows):,} users: {shares}"], measured)
+    return write_report(Report(out, [f"films-segments on the tastes of {len(rows):,} users: {shares}"], measured))
 
 
 def segment_names(centres: NDArray[np.float64], usual: NDArray[np.float64], genres: Sequence[str]) -> list[str]:
     """The two genres of which each cluster watches most, compared with everybody: different names for all."""
-    names: list[str] = []
+    found: list[tuple[str, str]] = []
     for centre in centres:
-        order = np.argsort(-(centre - usual), kind="stable")
-        pairs = (f"{genres[order[0]]} and {genres[second]}" for second in order[1:].tolist())
-        names.append(next(name for name in pairs if name not in names))
-    return names
+        order = [genres[place] for place in np.argsort(-(centre - usual), kind="stable")]
+        pairs = ((order[0], second) for second in order[1:])
+        found.append(next(pair for pair in pairs if pair not in found and pair[::-1] not in found))
+    return [f"{first} and {second}" for first, second in found]

@@ -1,0 +1,168 @@
+"""The zoo's ranker, churn predictor and segments still learn what they learned, and see nothing that comes later."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from model_zoo.__main__ import MODELS
+from model_zoo.__main__ import main as zoo
+from model_zoo.datasets import sample_dataset
+from model_zoo.films_churn import golden as churn
+from model_zoo.films_churn.train import HOUR_MS, calibration_error
+from model_zoo.films_ranker import golden as ranker
+from model_zoo.films_segments import golden as segments
+from model_zoo.films_segments.train import segment_names
+from model_zoo.replays import Viewers
+from nearhand_converters.data import Dataset, positives, temporal_split
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """A folder with the three models, each trained once on the sample, and what each says of its golden rows."""
+
+    folder: Path
+    ranker: dict[str, NDArray[np.float64]]
+    churn: dict[str, NDArray[np.float64]]
+    segments: dict[str, NDArray[Any]]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+    folder = tmp_path_factory.mktemp("zoo")
+    with np.load(ranker.PATH, allow_pickle=False) as stored:
+        ranked = ranker.compute(folder / "films-ranker", stored["rows"])
+    return Zoo(folder, ranked, churn.compute(folder / "films-churn"), segments.compute(folder / "films-segments"))
+
+
+@pytest.fixture(scope="module")
+def sample() -> Dataset:
+    return sample_dataset(ranker.USERS)
+
+
+class TestGolden:
+    """Another processor's arithmetic may move a score, but not what was learned."""
+
+    def test_ranker(self, built: Zoo) -> None:
+        with np.load(ranker.PATH, allow_pickle=False) as stored:
+            assert np.corrcoef(built.ranker["scores"], stored["scores"])[0, 1] >= 0.95
+
+    def test_churn(self, built: Zoo) -> None:
+        with np.load(churn.PATH, allow_pickle=False) as stored:
+            np.testing.assert_array_equal(
+                built.churn["rows"], stored["rows"]
+            )  # a replay gives the same bits everywhere
+            np.testing.assert_allclose(built.churn["scores"], stored["scores"], atol=0.02)
+
+    def test_segments(self, built: Zoo) -> None:
+        with np.load(segments.PATH, allow_pickle=False) as stored:
+            np.testing.assert_array_equal(built.segments["rows"], stored["rows"])
+            assert np.mean(built.segments["labels"] == stored["labels"]) >= 0.95
+
+
+class TestTables:
+    """What was written beside the models."""
+
+    def test_the_ranker_learns_from_likes_that_follow_its_rows(self, built: Zoo, sample: Dataset) -> None:
+        table = pq.read_table(built.folder / "films-ranker" / "training.parquet").to_pylist()
+        liked = temporal_split(positives(sample.interactions, 3.5))
+        item_ids, known = sample.catalogue.item_ids, {}
+        for user, item, at in zip(liked.train.user.tolist(), liked.train.item.tolist(), liked.train.timestamp.tolist(),
+                                  strict=True):  # fmt: skip
+            known[str(user), item_ids[item]] = at
+        held = zip(liked.held_out.user.tolist(), liked.held_out.item.tolist(), strict=True)
+        later = {(str(user), item_ids[item]) for user, item in held}
+        assert {row["liked"] for row in table} == {0, 1}
+        for row in table:
+            pair = row["user"], row["item_id"]
+            if row["liked"]:
+                assert known[pair] >= row["timestamp"]
+                assert pair not in later, "what the measurement asks for is not learned"
+            assert row["times_met"] == 0, "what was seen is no candidate"
+
+    def test_who_left_did_nothing_for_thirty_days(self, built: Zoo, sample: Dataset) -> None:
+        viewers = Viewers(sample)
+        table = pq.read_table(built.folder / "films-churn" / "training.parquet").to_pylist()
+        assert {row["left"] for row in table} == {0, 1}
+        end = int(sample.interactions.timestamp.max())
+        for row in table:
+            times, at = viewers.times(int(row["user"])), row["timestamp"]
+            assert row["left"] == (not ((times > at) & (times <= at + 30 * DAY_MS)).any())
+            assert at + 30 * DAY_MS <= end, "nobody knows yet"
+            assert at - times[times < at].max() >= HOUR_MS
+            assert not ((times > at - HOUR_MS) & (times <= at)).any()
+
+    def test_reports(self, built: Zoo) -> None:
+        measured = {
+            model: json.loads((built.folder / model / "measured.json").read_text()) for model in list(MODELS)[1:]
+        }
+        assert 0 < measured["films-ranker"]["retrieval"]["value"] < 1
+        assert measured["films-ranker"]["change"]["low"] < measured["films-ranker"]["change"]["high"]
+        assert 0.5 < measured["films-churn"]["auc"]["value"] < 1
+        assert sum(measured["films-segments"]["sizes"]) == measured["films-segments"]["users"]
+        for model, found in measured.items():
+            assert found["data"] == "sample"
+            assert found["said"][0].startswith(model)
+
+    def test_every_folder_is_ready_for_the_converter(self, built: Zoo) -> None:
+        for model in list(MODELS)[1:]:
+            found = CliRunner().invoke(zoo, ["find", str(built.folder / model), "Heat"])
+            assert (found.exit_code, len(found.output.split(","))) == (0, 1)
+            assert 'licence = "Apache-2.0"' in (built.folder / model / "recipe.toml").read_text()
+
+
+def test_list_names_every_model() -> None:
+    shown = CliRunner().invoke(zoo, ["list"])
+    assert [line.split()[0] for line in shown.output.splitlines()] == list(MODELS)
+    assert json.loads(CliRunner().invoke(zoo, ["list", "--json"]).output) == MODELS
+
+
+def test_events_of_a_viewer(sample: Dataset) -> None:
+    rated = replace(
+        sample.interactions,
+        user=np.zeros(4, np.int32),
+        item=np.array([3, 1, 2, 0], np.int32),
+        rating=np.array([4.0, 2.0, 3.0, 4.5], np.float32),
+        timestamp=np.array([20, 10, 30, 20], np.int64),
+    )
+    viewers = Viewers(replace(sample, interactions=rated))
+    ids = sample.catalogue.item_ids
+    told = [(event.timestamp, event.event, event.item_id) for event in viewers.events(0)]
+    assert told == [
+        (10, "item_viewed", ids[1]),
+        (10, "item_disliked", ids[1]),
+        (20, "item_viewed", ids[3]),
+        (20, "item_liked", ids[3]),
+        (20, "item_viewed", ids[0]),
+        (20, "item_liked", ids[0]),
+        (30, "item_viewed", ids[2]),
+    ]
+    assert [len(viewers.events(0, before)) for before in (10, 20, 21, 31)] == [0, 2, 6, 7]
+    assert len({event.event_id for event in viewers.events(0)}) == 7
+    unrated = Viewers(replace(sample, interactions=replace(rated, rating=None)))
+    assert [event.event for event in unrated.events(0)] == ["item_viewed"] * 4
+
+
+def test_probabilities_are_off_by_what_they_differ_from_what_happens() -> None:
+    left = np.tile([0, 1], 50)
+    assert calibration_error(left, left.astype(np.float64)) == 0
+    assert calibration_error(left, np.full(100, 0.3)) == pytest.approx(0.2)
+    said = np.repeat([0.2, 0.9], 50)  # five tenths each, of which half leave
+    assert calibration_error(left, said) == pytest.approx((0.3 + 0.4) / 2)
+
+
+def test_a_segment_is_named_by_what_it_has_more_of_than_everybody() -> None:
+    usual = np.array([0.5, 0.3, 0.1, 0.1])
+    centres = np.array([[0.5, 0.2, 0.2, 0.15], [0.5, 0.2, 0.15, 0.2], [0.6, 0.35, 0.05, 0.0]])
+    names = segment_names(centres, usual, ["Drama", "Comedy", "War", "Western"])
+    assert names == ["War and Western", "Western and Drama", "Drama and Comedy"]
