@@ -40,6 +40,13 @@ _FLAGS = (
 )
 
 
+_SAYS = """text => {
+    const host = document.querySelector('flt-semantics-host');
+    return host.innerText.includes(text)
+        || [...host.querySelectorAll('[aria-label]')].some(one => one.getAttribute('aria-label').includes(text));
+}"""
+
+
 @contextmanager
 def served(bundle: Path, data: Path) -> Iterator[str]:
     """The app's server on a free port of this machine, until the block is left; its address."""
@@ -125,9 +132,21 @@ class Phone:
         """Wait until it is there."""
         self.find(role, name).wait_for(state="attached")
 
-    def says(self, text: str | re.Pattern[str]) -> None:
-        """Wait until that can be read somewhere."""
-        self.page.get_by_text(text).first.wait_for(state="attached")
+    def says(self, text: str) -> None:
+        """Wait until that can be read somewhere, by who sees and by who listens."""
+        self.page.wait_for_function(_SAYS, arg=text)
+
+    def go(self, tab: str) -> None:
+        """To another tab, in the bar below or, where there is room, in the rail aside."""
+        tabs = self.page.get_by_role("tab", name=tab)
+        self.page.wait_for_function(
+            "document.querySelector('flt-semantics-host')?.innerText.includes('Tab 1 of 5') "
+            "|| document.querySelector('[role=tab]')"
+        )
+        if tabs.count():
+            self.tap(tab, "tab")
+        else:
+            self.tap(re.compile(rf"^{re.escape(tab)}\s+Tab \d"))
 
     def misses(self, role: Role, name: str | re.Pattern[str]) -> None:
         """Wait until it is gone."""
@@ -142,10 +161,17 @@ class Phone:
 
     def type(self, name: str, text: str) -> None:
         """Type into a field, letter by letter, instead of what is in it; nothing: empty it."""
-        self.tap(name, "textbox")
-        self.page.keyboard.press("Control+A")
-        self.page.keyboard.press("Delete")
-        self.page.keyboard.type(text, delay=20)
+        for _ in range(3):  # what is typed while the field is still getting ready is lost, and nobody types that fast
+            self.tap(name, "textbox")
+            self.page.wait_for_function("document.activeElement.tagName === 'INPUT'")
+            self.page.wait_for_timeout(200)
+            self.page.keyboard.press("Control+A")
+            self.page.keyboard.press("Delete")
+            self.page.keyboard.type(text, delay=30)
+            self.page.wait_for_timeout(200)
+            if self.page.evaluate("document.activeElement.value") == text:
+                return
+        raise AssertionError(f"{text!r} could not be typed into {name!r}")
 
     def settle(self, milliseconds: int = 1200) -> None:
         """Let what moves come to rest, for a picture."""

@@ -86,9 +86,7 @@ def test_a_notice_goes_by_itself(films: Path, tmp_path: Path, monkeypatch: pytes
     play(films, tmp_path, story)
 
 
-def test_a_full_disk_is_said_and_the_app_goes_on(
-    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_said_and_the_app_goes_on(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(session: Session) -> None:
         for_you = await ready(session)
         assert for_you.home is not None

@@ -14,7 +14,7 @@ from films_app.ui import posters, theme
 Handler = Callable[[ft.Event[Any]], Any]
 
 
-def tappable(label: str, content: ft.Control, on_tap: Handler, **more: Any) -> ft.Semantics:
+def tappable(label: str, content: ft.Control, on_tap: Handler, **more: Any) -> ft.Control:
     """Something to touch, with a name of its own, for people who see it and for those who do not.
 
     Args:
@@ -22,20 +22,15 @@ def tappable(label: str, content: ft.Control, on_tap: Handler, **more: Any) -> f
     """
     state = {name: more.pop(name) for name in ("selected", "toggled", "checked") if name in more}
     more.setdefault("border_radius", theme.RADIUS)
-    return ft.Semantics(
-        label=label,
-        button=True,
-        container=True,
-        exclude_semantics=True,
-        on_tap=on_tap,
-        content=ft.Container(content=content, ink=True, on_click=on_tap, **more),
-        **state,
+    touched = ft.Container(
+        content=ft.Semantics(content=content, exclude_semantics=True), ink=True, on_click=on_tap, **more
     )
+    return ft.MergeSemantics(content=ft.Semantics(label=label, button=True, content=touched, **state))
 
 
 def icon_button(
     label: str, icon: ft.IconData, on_tap: Handler, *, colour: str = theme.INK, **more: Any
-) -> ft.Semantics:
+) -> ft.Control:
     """A round button with a picture only."""
     more.setdefault("width", theme.TOUCH)
     more.setdefault("height", theme.TOUCH)
@@ -46,14 +41,13 @@ def icon_button(
         on_tap,
         border_radius=theme.TOUCH / 2,
         alignment=ft.Alignment.CENTER,
-        tooltip=label,
         **more,
     )
 
 
 def button(
     label: str, on_tap: Handler, *, icon: ft.IconData | None = None, kind: str = "filled", name: str = "", **more: Any
-) -> ft.Semantics:
+) -> ft.Control:
     """A button with words. ``kind``: ``filled`` for what the screen is for, ``quiet`` beside it, ``danger``."""
     ink, ground, line = {
         "filled": (theme.ON_ACCENT, theme.ACCENT, None),
@@ -76,7 +70,7 @@ def button(
     )
 
 
-def pill(label: str, selected: bool, on_tap: Handler, *, name: str = "") -> ft.Semantics:
+def pill(label: str, selected: bool, on_tap: Handler, *, name: str = "") -> ft.Control:
     """One of several choices."""
     return tappable(
         name or label,
@@ -99,7 +93,7 @@ def pills(choices: Sequence[ft.Control]) -> ft.Row:
     return ft.Row(list(choices), scroll=ft.ScrollMode.HIDDEN, spacing=theme.UNIT)
 
 
-def switch(label: str, detail: str, value: bool, on_tap: Handler) -> ft.Semantics:
+def switch(label: str, detail: str, value: bool, on_tap: Handler) -> ft.Control:
     """A line that is on or off."""
     return tappable(
         label,
@@ -127,7 +121,7 @@ def switch(label: str, detail: str, value: bool, on_tap: Handler) -> ft.Semantic
     )
 
 
-def option(label: str, detail: str, selected: bool, on_tap: Handler) -> ft.Semantics:
+def option(label: str, detail: str, selected: bool, on_tap: Handler) -> ft.Control:
     """One of some choices that need a sentence each."""
     return tappable(
         label,
