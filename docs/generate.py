@@ -169,6 +169,21 @@ def _without_paths(text: str) -> str:
     return re.sub(r"\((/[^)]*)\)", "(…)", text)
 
 
+def shortened(output: str) -> str:
+    """The demo's output for a reader: of all models but the first only what was trained, and no golden vectors."""
+    kept: list[str] = []
+    wrote, told, trained = False, False, False
+    for line in output.splitlines():
+        told |= line.startswith("lists are ordered")
+        trained = line.startswith("trained") or (trained and line.startswith("         "))
+        if not wrote or trained or (told and not line.startswith("golden vectors")):
+            kept.append(line)
+        elif kept[-1] != "…" and not told:
+            kept.append("…")
+        wrote |= line.startswith("wrote build/")
+    return "\n".join(kept) + "\n"
+
+
 def _main() -> None:
     what, *rest = sys.argv[1:]
     if what == "cli":
@@ -182,7 +197,7 @@ def _main() -> None:
         page.write_text(conversion_page(page.read_text(encoding="utf-8"), measured), encoding="utf-8")
     elif what == "demo":
         readme = ROOT / "README.md"
-        output = _without_paths(Path(rest[0]).read_text(encoding="utf-8"))
+        output = shortened(_without_paths(Path(rest[0]).read_text(encoding="utf-8")))
         readme.write_text(with_block(readme.read_text(encoding="utf-8"), "demo", output), encoding="utf-8")
     elif what == "bench":
         page = ROOT / "docs" / "BENCHMARKS.md"

@@ -64,5 +64,6 @@ def _tell(p: Personalizer, clock: ManualClock, item_ids: Mapping[str, str], segm
         clock.advance(days * DAY_MS)
         churn = p.predict("churn")
         decision = p.decide("retention")
-        click.echo(f"{when}: stays away for a month with {churn.value:.0%}. {churn.explanation.text}")
-        click.echo(f"  decision {decision.name}: {decision.action}. {decision.text}")
+        click.echo(f"{when}: {churn.value:.0%} likely to stay away for a month. {churn.explanation.text}.")
+        why = decision.text.removesuffix(churn.explanation.text).strip()  # which ends with that
+        click.echo(f"  {decision.name}: {decision.action} ({decision.reason}). {why}")
