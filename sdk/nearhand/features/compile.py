@@ -413,6 +413,7 @@ def compile_weights(
 def compile_shares(plan: Plan, view: schema.Affinity) -> Callable[[States], Callable[[Frame], list[float]]]:
     """The shares of :class:`nearhand.features.views.Affinity`: a function of the states, then of the reading."""
     name, vocabulary = view.name, plan.program.vocabulary(view.vocabulary)
+    places = {text: place for place, text in enumerate(vocabulary)}
     weights_of = compile_weights(plan, view)
 
     def bind(states: States) -> Callable[[Frame], list[float]]:
@@ -421,10 +422,12 @@ def compile_shares(plan: Plan, view: schema.Affinity) -> Callable[[States], Call
         def read(frame: Frame) -> list[float]:
             shares = frame.shares.get(name)
             if shares is None:
-                weight_of = weights(frame.as_of).get
-                parts = [weight_of(text, 0) for text in vocabulary]
-                whole = sum(map(abs, parts))
-                shares = frame.shares[name] = [part / whole for part in parts] if whole else [0.0] * len(parts)
+                shares = frame.shares[name] = [0.0] * len(vocabulary)
+                # Of a large vocabulary a profile knows few texts.
+                parts = [(text, weight) for text, weight in weights(frame.as_of).items() if weight and text in places]
+                whole = sum([abs(weight) for _, weight in parts])
+                for text, weight in parts:
+                    shares[places[text]] = weight / whole
             return shares
 
         return read
