@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from model_zoo.__main__ import MODELS
 from model_zoo.__main__ import main as zoo
 from model_zoo.datasets import sample_dataset
+from model_zoo.films_als import train as als
 from model_zoo.films_churn import golden as churn
 from model_zoo.films_churn.train import HOUR_MS, calibration_error
 from model_zoo.films_ranker import golden as ranker
@@ -23,7 +25,9 @@ from model_zoo.films_segments import golden as segments
 from model_zoo.films_segments.train import segment_names
 from model_zoo.replays import Viewers
 from nearhand_converters.data import Dataset, positives, temporal_split
+from tests.end_to_end.commands import run
 
+ROOT = Path(__file__).parents[2]
 DAY_MS = 86_400_000
 
 
@@ -166,3 +170,29 @@ def test_a_segment_is_named_by_what_it_has_more_of_than_everybody() -> None:
     centres = np.array([[0.5, 0.2, 0.2, 0.15], [0.5, 0.2, 0.15, 0.2], [0.6, 0.35, 0.05, 0.0]])
     names = segment_names(centres, usual, ["Drama", "Comedy", "War", "Western"])
     assert names == ["War and Western", "Western and Drama", "Drama and Comedy"]
+
+
+def test_the_models_are_served_together(built: Zoo, tmp_path: Path) -> None:
+    """As `make demo` does it, for one runtime."""
+    als.train(sample_dataset(ranker.USERS), built.folder / "films-als")
+    given = {"films-als": "npz", "films-ranker": "txt", "films-churn": "txt", "films-segments": "skops"}
+    for model, ending in given.items():
+        folder = built.folder / model
+        rows = ("--data", folder) if model == "films-als" else ("--rows", folder / "rows.parquet")
+        out = tmp_path / f"{model}.nearhand"
+        done = run("convert", folder / f"model.{ending}", *rows, "--recipe", folder / "recipe.toml",
+                   "--target", "onnx", "-o", out)  # fmt: skip
+        assert done.code == 0, done.err
+    bundle = tmp_path / "films.nearhand"
+    parts = [tmp_path / f"{model}.nearhand" for model in given]
+    merged = run("merge", *parts, "--serving", ROOT / "model_zoo" / "serving.toml", "-o", bundle)
+    assert merged.code == 0, merged.err
+    names = built.folder / "films-segments" / "segments.json"
+    shown = CliRunner().invoke(zoo, ["show", str(bundle), "--segments", str(names)])
+    assert shown.exit_code == 0, shown.output
+    assert "Popular with many people" in shown.output
+    assert "Because you liked" in shown.output
+    assert any(f": {name}" in shown.output for name in json.loads(names.read_text()))
+    actions = re.findall(r"retention: (\S+) \((\S+)\)", shown.output)
+    assert len(actions) == 3
+    assert shown.output == CliRunner().invoke(zoo, ["show", str(bundle), "--segments", str(names)]).output
