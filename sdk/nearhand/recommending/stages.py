@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearhand.clock import Clock
 from nearhand.errors import CancelledError, UsageError
 from nearhand.monitoring import Meter
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -69,6 +71,8 @@ class Stages:
         if left is None:
             return work()
         if left > 0 and (self._behind is None or self._behind.done()):
+            from concurrent.futures import wait  # takes a tenth of the import of the SDK, and few lists have deadlines
+
             future = self._begin(work)
             if wait([future], left).done:
                 return future.result()
@@ -88,5 +92,7 @@ class Stages:
             if self._closed:
                 raise UsageError("the Personalizer is closed", remedy="open it again")
             if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._pool = ThreadPoolExecutor(1, thread_name_prefix="nearhand")
             return self._pool.submit(work)
