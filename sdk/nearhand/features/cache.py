@@ -12,7 +12,6 @@ import math
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from nearhand.clock import Clock
 from nearhand.errors import EncryptionError, StorageError, UsageError
 from nearhand.events.schema import transaction
 from nearhand.monitoring import Meter
+from nearhand.records import dataclass
 
 _LARGEST = float(np.finfo(np.float32).max)
 _OVERHEAD_BYTES = 96  # of a row beside its texts and values, roughly

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import repeat
 from typing import Any, Literal, TypeAlias
@@ -34,6 +33,7 @@ from nearhand.features.operands import texts
 from nearhand.features.parts import MAX_VALUE
 from nearhand.features.state import TextStamps
 from nearhand.features.steps import apply_steps_to_array, bound_number, codes, encoder, is_integer
+from nearhand.records import dataclass
 
 Table: TypeAlias = Callable[[], NDArray[Any]]
 """Makes the table, or has it: [items + 1], or [items + 1, width]."""

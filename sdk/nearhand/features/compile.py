@@ -5,8 +5,9 @@ Views that read the same events in the same way share their state.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import sqrt
 from typing import Any, Literal, TypeAlias
 
@@ -32,6 +33,7 @@ from nearhand.features.state import (
     WindowWeights,
 )
 from nearhand.features.steps import apply_steps, bound_number, codes, encoder, is_integer
+from nearhand.records import dataclass
 
 _WEIGHT_SCALE = 10**6
 UNITS_MS = {"seconds": 1_000, "minutes": 60_000, "hours": 3_600_000, "days": DAY_MS}
@@ -42,7 +44,7 @@ _SIN_7 = (0.0, 0.7818314824680298, 0.9749279121818236, 0.4338837391175581)
 _COS_7 = (1.0, 0.6234898018587336, -0.2225209339563144, -0.9009688679024191)
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Frame:
     """What a reading is made for.
 
@@ -92,7 +94,7 @@ class Feed:
     weight: int
 
 
-@dataclass
+@dataclasses.dataclass
 class Plan:
     """The states that a program needs, gathered view by view.
 

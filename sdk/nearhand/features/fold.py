@@ -11,7 +11,6 @@ import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -24,6 +23,7 @@ from nearhand.features.event import FoldedEvent, ReplayEvent, visible_from
 from nearhand.features.items import ItemTable
 from nearhand.features.program import Program
 from nearhand.features.state import DAY_MS, State
+from nearhand.records import dataclass
 
 STATE_FORMAT = 1
 _TRIM_EVERY = 256

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from nearhand.bundle.schema import Items
 from nearhand.errors import UsageError
+from nearhand.records import dataclass
 
 Cell: TypeAlias = int | float | str | tuple[str, ...] | None
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from nearhand.bundle.document import FieldError, Number, join
 from nearhand.events.event import MAX_ID_CHARACTERS, MAX_KEY_CHARACTERS, RESET, is_name
+from nearhand.records import dataclass
 
 MAX_WIDTH = 4096
 MAX_DECIMALS = 6

@@ -19,7 +19,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
@@ -29,6 +28,7 @@ from nearhand.bundle.schema import semantic_version
 from nearhand.errors import ProgramError
 from nearhand.features.parts import MAX_WIDTH, check_duration, check_name
 from nearhand.features.views import SCALAR_VIEWS, Affinity, Ratio, View
+from nearhand.records import dataclass
 
 PROGRAM_FORMAT = 1
 MAX_PROGRAM_BYTES = 16_000_000

@@ -6,9 +6,9 @@ let go stays in the features: the log folds it into a checkpoint in the transact
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from nearhand.clock import Clock
@@ -19,6 +19,7 @@ from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFo
 from nearhand.features.parts import milliseconds
 from nearhand.features.without import RemovableFold
 from nearhand.monitoring import Meter
+from nearhand.records import dataclass
 
 _ABSORBED_MS = 60_000
 _ELSEWHERE_NS = 1_000_000_000
@@ -57,7 +58,7 @@ class FeatureStatus:
         return self.hits / max(self.hits + self.misses, 1)
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Entry:
     vector: FeatureVector
     generation: int

@@ -5,7 +5,6 @@ An event is in a window at T if it is less than the window old: T − window < t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeAlias, get_args
 
@@ -30,6 +29,7 @@ from nearhand.features.parts import (
     check_width,
     milliseconds,
 )
+from nearhand.records import dataclass
 
 # --- views over events -----------------------------------------------------------------------------------------------
 
