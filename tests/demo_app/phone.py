@@ -121,7 +121,7 @@ class Phone:
         thing = self.find(role, name)
         for _ in range(30):
             box = thing.bounding_box() if thing.count() else None
-            if box is not None and 0 <= box["y"] and box["y"] + box["height"] <= height - 80:
+            if box is not None and box["y"] >= 0 and box["y"] + box["height"] <= height - 80:
                 break
             self.page.mouse.move(width / 2, height / 2)
             self.page.mouse.wheel(0, 300 if box is None or box["y"] > 0 else -300)

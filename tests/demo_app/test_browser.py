@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("flet_web", reason="the app's toolkit is not installed")
 pytest.importorskip("playwright", reason="Playwright is not installed")
 
-from playwright.sync_api import Browser  # noqa: E402 - after it is known to be there
+from playwright.sync_api import Browser
 
-from tests.demo_app.phone import CHROMIUM, DESKTOP, TABLET, Phone, browser, served  # noqa: E402
+from tests.demo_app.phone import CHROMIUM, DESKTOP, TABLET, Phone, browser, served
 
 TOUCH = 44
 """The least width and height of what can be touched, in logical pixels."""
@@ -167,8 +167,8 @@ def test_search_finds_while_typing(phone: Phone) -> None:
     phone.page.keyboard.type("xyz", delay=20)
     phone.says("Nothing found")
     phone.tap("Clear the search")
-    phone.tap("Horror")
-    phone.sees("button", re.compile("Horror$|Horror,"))
+    phone.tap(re.compile("^Drama$"))
+    phone.misses("button", re.compile("^WALL·E"))
     phone.tap("Sort: Popular")
     phone.sees("button", "Sort: Newest")
 
@@ -179,8 +179,7 @@ def test_activity_is_listed_and_deleted(phone: Phone) -> None:
     phone.sees("heading", "Your taste")
     check_what_can_be_touched(phone)
     phone.tap_in_view("Select")
-    chosen = next(name for name in phone.names("button") if name.startswith("Select: You liked"))
-    phone.tap_in_view(chosen)
+    phone.tap_in_view(re.compile("^Select: You liked"))
     phone.tap_in_view("Delete 1")
     phone.says("Deleted: 1")
     phone.tap_in_view("Reset my taste")
@@ -193,7 +192,7 @@ def test_another_model_another_language_and_another_look(phone: Phone) -> None:
     phone.go("Engine")
     phone.sees("heading", "Model")
     phone.tap_in_view(re.compile("^Run TFLite fp32"))
-    phone.says("tflite 2")
+    phone.says("tflite")
     check_what_can_be_touched(phone)
     phone.go("Privacy")
     phone.tap_in_view("Light")

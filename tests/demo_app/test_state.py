@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import string
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from films_app.engine import Engine, Pick, Settings
+import films_app
+from films_app.engine import Engine, Settings
 from films_app.engine.settings import SettingsFile
 from films_app.i18n import NAMES, TABLES, Texts, language_of
 from films_app.state import FilmPage, ForYou, Place, Search, Session, Welcome, YourActivity, YourPrivacy
@@ -207,7 +210,6 @@ def test_places_and_addresses() -> None:
     assert place.go("/film/a") == Place("search", ("a",))
     assert place.go("/privacy") == Place("privacy")
     assert Place().go("/nowhere") == Place("home")
-    assert Pick.__doc__
 
 
 def test_settings_survive_and_damage_gives_the_usual(tmp_path: Path) -> None:
@@ -221,8 +223,6 @@ def test_settings_survive_and_damage_gives_the_usual(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("language", sorted(TABLES))
 def test_every_language_has_every_text_with_the_same_fields(language: str) -> None:
-    import string
-
     def fields(text: str) -> set[str]:
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
@@ -233,6 +233,17 @@ def test_every_language_has_every_text_with_the_same_fields(language: str) -> No
     if language != "en":
         same = [key for key in english if own[key] == english[key] and not key.startswith("genre.")]
         assert len(same) < 20, same
+
+
+def test_every_text_that_the_app_asks_for_is_there_and_every_text_is_asked_for() -> None:
+    folder = Path(next(iter(films_app.__path__)))
+    source = "".join(path.read_text() for path in folder.rglob("*.py") if path.parent.name != "i18n")
+    asked = set(re.findall(r"""texts\(\s*["']([a-z_.]+)["']""", source))
+    assert asked <= set(TABLES["en"])
+    made = ("act.", "consent.", "deed.", "done.", "event.", "genre.", "privacy.file.", "privacy.look.", "rail.")
+    made += ("search.sort.", "tab.")
+    unasked = {key for key in TABLES["en"] if f'"{key}"' not in source and f"'{key}'" not in source}
+    assert {key for key in unasked if not key.startswith(made)} == set()
 
 
 def test_languages_numbers_and_sizes() -> None:

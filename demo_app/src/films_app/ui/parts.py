@@ -28,9 +28,7 @@ def tappable(label: str, content: ft.Control, on_tap: Handler, **more: Any) -> f
     return ft.MergeSemantics(content=ft.Semantics(label=label, button=True, content=touched, **state))
 
 
-def icon_button(
-    label: str, icon: ft.IconData, on_tap: Handler, *, colour: str = theme.INK, **more: Any
-) -> ft.Control:
+def icon_button(label: str, icon: ft.IconData, on_tap: Handler, *, colour: str = theme.INK, **more: Any) -> ft.Control:
     """A round button with a picture only."""
     more.setdefault("width", theme.TOUCH)
     more.setdefault("height", theme.TOUCH)
