@@ -1,4 +1,4 @@
-"""A phone in a browser: the app's server in a process of its own, and real Chromium that is driven by role and label."""
+"""A phone in a browser: the app's server in its own process, and real Chromium that is driven by role and label."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_MS = 15_000
 # Of the Flutter engine itself, for an animation format that the app does not use: blocked, and not missed.
 NEVER_NEEDED = re.compile(r"^https://cdn\.jsdelivr\.net/npm/@rive-app/")
 
-Role: TypeAlias = Literal["button", "tab", "heading", "textbox", "switch", "img"]
+Role: TypeAlias = Literal["button", "tab", "heading", "textbox", "switch", "checkbox"]
 
 _FLAGS = (
     "--no-sandbox",

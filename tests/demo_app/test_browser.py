@@ -71,7 +71,7 @@ def check_what_can_be_touched(phone: Phone) -> None:
             assert is_cut or min(width, height) >= TOUCH, f"{name!r} is {width} × {height}"
 
 
-def test_the_whole_story(phone: Phone, app: tuple[str, Path]) -> None:
+def test_the_whole_story(phone: Phone, app: tuple[str, Path]) -> None:  # noqa: PLR0915 - it is one
     """One phone, from its first minute to the last: everything that was promised, in one sitting."""
     # The first steps
     phone.sees("heading", "Pick films you love")
@@ -122,6 +122,7 @@ def test_the_whole_story(phone: Phone, app: tuple[str, Path]) -> None:
     phone.tap_in_view("Try to reach the network")
     phone.says("Attempts refused: 1")
     phone.go("For you")
+    phone.sees("heading", "Picked for you")
     hero = phone.names("heading")[0]
     phone.tap(f"Not interested in {hero}")
     phone.says(f"{hero} won’t be shown again")
@@ -179,7 +180,7 @@ def test_activity_is_listed_and_deleted(phone: Phone) -> None:
     phone.sees("heading", "Your taste")
     check_what_can_be_touched(phone)
     phone.tap_in_view("Select")
-    phone.tap_in_view(re.compile("^Select: You liked"))
+    phone.tap_in_view(re.compile("^Select: You liked"), "checkbox")
     phone.tap_in_view("Delete 1")
     phone.says("Deleted: 1")
     phone.tap_in_view("Reset my taste")

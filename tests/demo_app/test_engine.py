@@ -277,6 +277,10 @@ def test_predictions_and_advice_of_a_bundle_that_has_them(tmp_path: Path, clock:
         made.run(engine.close())
 
 
+async def reach() -> None:
+    await asyncio.open_connection("192.0.2.1", 443)
+
+
 def test_flight_mode_refuses_the_network_and_lists_go_on(device: Device) -> None:
     welcomed(device)
     refused = FLIGHT_MODE.refused
@@ -287,7 +291,9 @@ def test_flight_mode_refuses_the_network_and_lists_go_on(device: Device) -> None
         socket.getaddrinfo("films.invalid", 443)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, pytest.raises(FlightModeError):
         datagrams.sendto(b"", ("192.0.2.1", 53))
-    assert FLIGHT_MODE.refused == refused + 3
+    with pytest.raises(FlightModeError):
+        asyncio.run(reach())
+    assert FLIGHT_MODE.refused == refused + 4
     assert device.run(device.engine.home()).is_personal
     device.restart()
     assert FLIGHT_MODE.is_on

@@ -23,7 +23,8 @@ def serve(host: str, port: int) -> None:
     import uvicorn
 
     print(f"Films is on http://{host}:{port}", flush=True)
-    uvicorn.run(app(), host=host, port=port, log_level="warning", ws="websockets-sansio")
+    # The standard event loop: the interpreter sees what it connects to, and so flight mode does.
+    uvicorn.run(app(), host=host, port=port, log_level="warning", ws="websockets-sansio", loop="asyncio")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ class FlightMode:
 
     CPython asks its audit hooks before a socket connects, sends, or resolves a name, so what a library does is refused
     like what the app does. The machine itself can still be reached, because that is how the app's own window talks to
-    it, and being reached from there is no use of a network.
+    it, and being reached from there is no use of a network. Only what is written in C and opens sockets on its own,
+    behind the interpreter's back, would get past this; nothing that the app uses does.
     """
 
     def __init__(self) -> None:
