@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import tomllib
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +45,7 @@ def train(dataset: Dataset, out: Path) -> Report:
 
     model = KMeans(settings["clusters"], n_init=10, random_state=settings["seed"])
     model.fit(pandas.DataFrame(rows, columns=columns))  # a data frame, so that it knows the columns' names
-    skops.io.dump(model, out / "model.skops")
+    (out / "model.skops").write_bytes(same_bytes(skops.io.dumps(model)))
     write_rows(out / "rows.parquet", columns, rows)
     names = segment_names(model.cluster_centers_, rows.mean(axis=0), genres)
     (out / "segments.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
@@ -60,3 +63,21 @@ def segment_names(centres: NDArray[np.float64], usual: NDArray[np.float64], genr
         pairs = ((order[0], second) for second in order[1:])
         found.append(next(pair for pair in pairs if pair not in found and pair[::-1] not in found))
     return [f"{first} and {second}" for first, second in found]
+
+
+def same_bytes(model: bytes) -> bytes:
+    """A skops file with numbers in place of the addresses and times that differ from run to run."""
+    with zipfile.ZipFile(io.BytesIO(model)) as archive:
+        schema = archive.read("schema.json").decode()
+        numbers = {found: str(number) for number, found in enumerate(dict.fromkeys(re.findall(r"\b\d{9,}\b", schema)))}
+        entries = {_renumbered(name, numbers): archive.read(name) for name in archive.namelist()}
+    entries["schema.json"] = _renumbered(schema, numbers).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(entries):
+            archive.writestr(zipfile.ZipInfo(name), entries[name])  # of the year 1980
+    return buffer.getvalue()
+
+
+def _renumbered(text: str, numbers: Mapping[str, str]) -> str:
+    return re.sub(r"\b\d{9,}\b", lambda found: numbers[found[0]], text)

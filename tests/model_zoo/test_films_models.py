@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,12 @@ class TestGolden:
         with np.load(segments.PATH, allow_pickle=False) as stored:
             np.testing.assert_array_equal(built.segments["rows"], stored["rows"])
             assert np.mean(built.segments["labels"] == stored["labels"]) >= 0.95
+
+
+def test_segments_are_the_same_bytes_in_another_process(built: Zoo, tmp_path: Path) -> None:
+    arguments = ["-m", "model_zoo", "train", "films-segments", "--users", str(segments.USERS), "-o", str(tmp_path)]
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT)
+    assert (tmp_path / "model.skops").read_bytes() == (built.folder / "films-segments" / "model.skops").read_bytes()
 
 
 class TestTables:
