@@ -290,6 +290,34 @@ def test_what_nobody_lacks_is_folded_once(device: Device) -> None:
         assert folded.call_count < 2 * 200, "and not 20 times 199"
 
 
+def test_the_fold_of_the_last_explanation_serves_until_something_happens(device: Device) -> None:
+    with device.opened() as (log, store):
+        ids = [device.record(log, each) for each in "abcab"]
+        with mock.patch.object(log, "read", wraps=log.read) as read:
+
+            def counted() -> tuple[list[float], int]:
+                read.reset_mock()
+                vectors, _ = store.without([frozenset({each}) for each in ids])
+                anew = [call for call in read.call_args_list if call.kwargs.get("materialized") is False]
+                return [value(device, vector, "count") for vector in vectors], len(anew)
+
+            assert counted() == ([4] * 5, 1)
+            assert counted() == ([4] * 5, 0)
+            device.clock.advance(MINUTE)
+            assert counted() == ([4] * 5, 0)
+            ids.append(device.record(log))
+            assert counted() == ([5] * 6, 1), "it has another event"
+            log.forget(ids.pop(0))
+            assert counted() == ([4] * 5, 1), "it has one less"
+            device.record(log, timestamp=device.clock.now_ms() + HOUR)
+            assert counted() == ([4] * 5, 1), "which is not seen yet"
+            assert counted() == ([4] * 5, 1), "but may be, the next time"
+            device.clock.advance(2 * HOUR)
+            assert counted() == ([5] * 5, 1)
+            store.shed()
+            assert counted() == ([5] * 5, 1)
+
+
 def test_no_variants_no_features(device: Device) -> None:
     with device.opened() as (log, store):
         device.record(log)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from nearhand.clock import Clock
 from nearhand.errors import ProgramError, StorageError, UsageError
-from nearhand.events import RESET, EventLog, Reading, RecordedEvent, Scalar, Snapshot
+from nearhand.events import EventLog, Reading, RecordedEvent, Scalar, Snapshot
 from nearhand.features.cache import CacheStatus, PushedFeature, PushedFeatures
 from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector
 from nearhand.features.parts import milliseconds
@@ -22,6 +22,8 @@ from nearhand.monitoring import Meter
 from nearhand.records import dataclass
 
 _ABSORBED_MS = 60_000
+_KEPT_EVENTS = 5_000
+"""Of a longer log no fold is kept for the next explanation: it would hold all of its events, about a kilobyte each."""
 _ELSEWHERE_NS = 1_000_000_000
 _KEPT_VECTORS = 64
 _SNAPSHOT_AFTER = 200
@@ -113,6 +115,7 @@ class FeatureStore:
         self._context_keys = sorted(program.context_keys)
         self._ttl_ns = milliseconds(program.program.ttl) * 1_000_000
         self._entries: dict[tuple[Scalar, ...], _Entry] = {}
+        self._last_removable: tuple[int, RemovableFold] | None = None  # with the log's generation
         self._hits = self._misses = self._refolds = 0
         self._served: FeatureVector | None = None
         self._fold = FeatureFold(program)
@@ -196,15 +199,14 @@ class FeatureStore:
         """
         with self._lock:
             as_of = self.candidates((), context)[0].as_of
-            fold, reading = self._anew(RemovableFold)
+            fold = self._removable(as_of)
             as_of = max(as_of, fold.earliest)  # another process may have let more of the log go since
-            offset, pushed = self._clock.utc_offset_minutes(as_of), self._live()
-        named = frozenset[str]().union(*occluded)
-        for event in reading.events:
-            if event.event == RESET and event.event_id in named:
+            named = frozenset[str]().union(*occluded)
+            if resets := sorted(named & fold.resets):
                 remedy = "name the events themselves"
-                raise UsageError(f"{event.event_id!r} is a reset", place="without", remedy=remedy)
-        return fold.features_without(reading.events, occluded, as_of, item_ids, offset, context, pushed)
+                raise UsageError(f"{resets[0]!r} is a reset", place="without", remedy=remedy)
+            offset, pushed = self._clock.utc_offset_minutes(as_of), self._live()
+            return fold.features_without(occluded, as_of, item_ids, offset, context, pushed)
 
     def push(self, name: str, values: Sequence[float], *, ttl_seconds: float, source: str) -> PushedFeature:
         """Give a ``pushed`` view its values.
@@ -263,6 +265,7 @@ class FeatureStore:
         """Drop the vectors that are in memory; they are computed again."""
         with self._lock:
             self._entries.clear()
+            self._last_removable = None
 
     def close(self) -> None:
         """Materialize the state in the log's file, which stays open, and close the store of pushed features."""
@@ -342,6 +345,18 @@ class FeatureStore:
         self._entries.clear()
         self._fold, reading = self._anew(FeatureFold)
         self._take(reading)
+
+    def _removable(self, as_of: int) -> RemovableFold:
+        """All events, folded so that they can be taken out: the fold of the last time, if they are the same."""
+        generation = self._log.generation()
+        if self._last_removable is not None:
+            folded, fold = self._last_removable
+            if folded == generation and fold.is_whole and fold.as_of <= as_of:
+                return fold
+        fold, reading = self._anew(RemovableFold)
+        fold.begin(reading.events, max(as_of, fold.earliest))
+        self._last_removable = (generation, fold) if len(reading.events) <= _KEPT_EVENTS else None
+        return fold
 
     def _anew(self, kind: type[Fold]) -> tuple[Fold, Reading]:
         """The fold of what the log has let go, and all that the log holds, to be folded on top."""

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nearhand.events import RecordedEvent
+from nearhand.events import RESET, RecordedEvent
 from nearhand.features.event import FoldedEvent, visible_from
 from nearhand.features.fold import CandidateFeatures, FeatureFold, FeatureVector, to_float32
 from nearhand.features.removable import Removable, removable
@@ -20,9 +20,30 @@ _Entry: TypeAlias = tuple[Removable, FoldedEvent, Any, int]
 class RemovableFold(FeatureFold):
     """A fold that gives events back, and trims nothing."""
 
+    def begin(self, events: Sequence[RecordedEvent], as_of: int) -> None:
+        """Fold what is visible of some events at ``as_of``, on top of what was loaded. Called once.
+
+        Attributes:
+            resets: the ids of the resets among the events.
+            as_of: from when on it can be read; is_whole: whether later readings see no other events.
+        """
+        self.as_of = as_of
+        self.resets = {event.event_id for event in events if event.event == RESET}
+        self.advance(as_of)
+        visible = [event for event in events if visible_from(event) <= as_of]
+        self.is_whole = len(visible) == len(events) and not self.pending
+        epoch = max((event.epoch for event in visible), default=self._epoch)
+        self._before: tuple[bytes, list[RecordedEvent]] | None = None
+        if epoch > self._epoch:
+            self._before = self.dump(), visible
+            self._begin(epoch)
+        for event in visible:
+            self._fold(event)
+        self._events = {event.event_id: event for event in visible if event.epoch == self._epoch}
+        self._given: dict[str, list[_Entry]] = {}
+
     def features_without(
         self,
-        events: Sequence[RecordedEvent],
         occluded: Sequence[frozenset[str]],
         as_of: int,
         item_ids: Sequence[str],
@@ -30,36 +51,22 @@ class RemovableFold(FeatureFold):
         context: Mapping[str, Any] | None,
         pushed: Mapping[str, Sequence[float]],
     ) -> tuple[list[FeatureVector], list[CandidateFeatures]]:
-        """Fold events, and read at ``as_of`` for each variant as if those it lacks had not been among them.
+        """Read at ``as_of`` for each variant as if the events that it lacks had not been among them.
 
         Args:
             occluded: for each variant, the ids of the events that it lacks.
         """
         situation = (utc_offset_minutes, context, pushed)
-        self.advance(as_of)
-        visible = [event for event in events if visible_from(event) <= as_of]
-        epoch = max((event.epoch for event in visible), default=self._epoch)
-        newest = {event.event_id for event in visible if event.epoch == epoch}
-        if epoch > self._epoch and any(newest <= lacking for lacking in occluded):
+        if self._before is not None and any(self._events.keys() <= lacking for lacking in occluded):
             # Without them another epoch is the newest, and its events count.
-            return self._refolded(visible, occluded, as_of, item_ids, situation)
-        if epoch > self._epoch:
-            self._begin(epoch)
-        named = frozenset[str]().union(*occluded)
-        absent: dict[str, list[_Entry]] = {}
-        for each in visible:
-            if each.event_id not in named:
-                self._fold(each)
-            elif each.epoch == self._epoch:
-                absent[each.event_id] = entries = self._entries(each)
-                for state, event, value, weight in entries:
-                    state.add(event, value, weight)
+            return self._refolded(*self._before, occluded, as_of, item_ids, situation)
+        absent = {event_id: self._entries_of(event_id) for event_id in frozenset[str]().union(*occluded)}
         frame, found = self._frame(as_of, *situation), self._found(item_ids)
         floats: list[float] = []
         ints: list[int] = []
         notes: list[list[Any]] = []
         for lacking in occluded:
-            entries = [entry for event_id in lacking for entry in absent.get(event_id, ())]
+            entries = [entry for event_id in lacking for entry in absent[event_id]]
             for state, event, value, weight in entries:
                 state.remove(event, value, weight)
             frame.shares = {}
@@ -82,6 +89,13 @@ class RemovableFold(FeatureFold):
     def _trim(self, as_of: int) -> None:
         pass
 
+    def _entries_of(self, event_id: str) -> list[_Entry]:
+        entries = self._given.get(event_id)
+        if entries is None:
+            event = self._events.get(event_id)
+            self._given[event_id] = entries = [] if event is None else self._entries(event)
+        return entries
+
     def _entries(self, event: FoldedEvent) -> list[_Entry]:
         """What the states are given of the event."""
         found: list[_Entry] = []
@@ -96,15 +110,15 @@ class RemovableFold(FeatureFold):
 
     def _refolded(
         self,
+        state: bytes,
         events: Sequence[RecordedEvent],
         occluded: Sequence[frozenset[str]],
         as_of: int,
         item_ids: Sequence[str],
         situation: tuple[int, Mapping[str, Any] | None, Mapping[str, Sequence[float]]],
     ) -> tuple[list[FeatureVector], list[CandidateFeatures]]:
-        """The same by folding all events again for each variant."""
+        """The same by folding all events again for each variant, on top of the state that was loaded."""
         vectors, candidates = [], []
-        state = self.dump()
         for lacking in occluded:
             fold = FeatureFold.load(self.program, state)
             for event in events:
