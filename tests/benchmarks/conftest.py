@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from nearhand_converters.data import read_dataset
 from nearhand_converters.pipeline import convert
 from nearhand_converters.recipe import read_recipe
 from nearhand_converters.sources.factors import read_factors
+from tests.benchmarks.program import thirty_views
 
 OURS = "nearhand"
 
@@ -25,7 +27,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     convert(
         read_factors(folder / "model.npz"),
         read_dataset(folder),
-        read_recipe(folder / "recipe.toml"),
+        replace(read_recipe(folder / "recipe.toml"), features=thirty_views()),
         out,
         targets=["onnx", "tflite"],
         precisions=["fp32", "int8"],

@@ -10,11 +10,10 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
-from model_zoo.films_als import train as zoo
 from nearhand.bundle import install_bundle
 from nearhand.bundle.schema import RuntimeName
 from nearhand.bundle.serving import ListPolicy
-from nearhand.features import ItemTable, compile_program, read_program
+from nearhand.features import ItemTable, compile_program
 from nearhand.ranking import feature_places
 from nearhand.version import __version__
 from nearhand_converters.data import Catalogue, Dataset, Interactions
@@ -23,6 +22,7 @@ from nearhand_converters.merge import merge_bundles
 from nearhand_converters.pipeline import convert
 from nearhand_converters.recipe import BudgetRecipe, HistoryRecipe, Recipe, TableRecipe
 from nearhand_converters.sources.factors import FactorModel
+from tests.benchmarks.program import thirty_views
 
 ITEMS, FACTORS, USERS, TASTES = 10_000, 64, 200, 32
 GENRES = ("Action", "Comedy", "Crime", "Drama", "Horror", "Romance", "Sci-Fi", "War")
@@ -55,7 +55,7 @@ def serving_bundle(folder: Path, runtime: RuntimeName) -> Path:
             timestamp=np.arange(count, dtype=np.int64) * 1000 + 1_600_000_000_000,
         ),
     )
-    program = read_program(Path(zoo.__file__).with_name("features.json").read_bytes(), place="features.json")
+    program = thirty_views()
     recipe = Recipe(
         name="large",
         licence="CC0-1.0",
