@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nearhand_converters.door import convert_model
+    from nearhand_converters.merge import merge_bundles
     from nearhand_converters.recipe import TableRecipe
 
-__all__ = ["TableRecipe", "convert_model"]
+__all__ = ["TableRecipe", "convert_model", "merge_bundles"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from nearhand_converters.door import convert_model
 
         return convert_model
+    if name == "merge_bundles":
+        from nearhand_converters.merge import merge_bundles
+
+        return merge_bundles
     if name == "TableRecipe":
         from nearhand_converters.recipe import TableRecipe
 

@@ -24,6 +24,7 @@ from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import Items, Precision, RuntimeName
 from nearhand.bundle.tables import TableModel, parse_vocabularies
 from nearhand.events import event_from_json
+from nearhand.features import Program
 from nearhand.ranking import Predictor
 from nearhand_converters.console import json_option, reporting_errors
 from nearhand_converters.convert_command import convert_command
@@ -116,6 +117,11 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
     help="TOML file with [listing], how a list is made of the candidates, [[decisions]], when which action is taken, "
     "and [labels], what people call a feature. What it says takes the place of what a BUNDLE says of the same.",
 )
+@click.option(
+    "--program",
+    type=click.Path(path_type=Path),
+    help="The feature program, JSON, which says what predictors are given, where no BUNDLE has one.",
+)
 @click.option("--name", help="Of the bundle.  [default: that of the BUNDLE that recommends, else of the first]")
 @click.option("--version", help="Of the bundle.  [default: that of the same BUNDLE]")
 @click.option(
@@ -127,7 +133,13 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
 )
 @json_option
 def merge_command(
-    bundles: Sequence[Path], serving: Path | None, name: str | None, version: str | None, out: Path, as_json: bool
+    bundles: Sequence[Path],
+    serving: Path | None,
+    program: Path | None,
+    name: str | None,
+    version: str | None,
+    out: Path,
+    as_json: bool,
 ) -> None:
     """Make one bundle of several: at most one that recommends, and any number with rankers and predictors.
 
@@ -142,6 +154,7 @@ def merge_command(
             listing=parts.listing,
             decisions=parts.decisions,
             labels=parts.labels,
+            program=None if program is None else _read_program(program),
             name=name,
             version=version,
         )
@@ -250,6 +263,12 @@ def predict_command(bundle: Path, rows: Path, model: str | None, runtime: Runtim
         return
     click.echo(f"{described['role']} {described['name']} on {described['runtime']}, {described['precision']}")
     print_predictions(predictions)
+
+
+def _read_program(path: Path) -> Program:
+    from nearhand_converters.replay.run import read_program_file  # which brings pyarrow
+
+    return read_program_file(path)
 
 
 def _finite(value: Any) -> Any:

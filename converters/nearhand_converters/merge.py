@@ -33,10 +33,10 @@ from nearhand.bundle.serving import DecisionPolicy, ListPolicy
 from nearhand.bundle.tables import TableModel, VocabulariesReference, parse_vocabularies
 from nearhand.errors import ModelError, UsageError
 from nearhand.events import EventSchema, check_event_types
-from nearhand.features import ItemTable, compile_program, read_program
+from nearhand.features import ItemTable, Program, compile_program, read_program
 from nearhand.ranking import FeatureRows, RowEncoder
 from nearhand.runtime import installed_runtimes
-from nearhand_converters.output import check_out, write_conversion
+from nearhand_converters.output import add_file, check_out, write_conversion
 from nearhand_converters.verification import failures, run_golden
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ def merge_bundles(
     listing: ListPolicy | None = None,
     decisions: Sequence[DecisionPolicy] = (),
     labels: Mapping[str, Mapping[str, str]] = {},
+    program: Program | None = None,
     name: str | None = None,
     version: str | None = None,
 ) -> Merge:
@@ -76,6 +77,7 @@ def merge_bundles(
         listing: how a list is made of the candidates; None: as the bundle that recommends says.
         decisions: in addition to those of the bundles; one of the same name takes its place.
         labels: feature → language → what people call it; in addition to those of the bundles, whose place they take.
+        program: the feature program, for bundles none of which has one, such as those of predictors alone.
         name, version: by default those of the bundle that recommends, else of the first.
 
     Raises:
@@ -93,7 +95,7 @@ def merge_bundles(
     version = lead.manifest.version if version is None else version
     _check_identity(name, version)
     check_out(Path(out), name, version)
-    manifest, files = _merged(parts, listing, decisions, labels, name, version)
+    manifest, files = _merged(parts, listing, decisions, labels, program, name, version)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         trial = work / "merged.nearhand"
@@ -175,6 +177,7 @@ def _merged(
     listing: ListPolicy | None,
     decisions: Sequence[DecisionPolicy],
     labels: Mapping[str, Mapping[str, str]],
+    program: Program | None,
     name: str,
     version: str,
 ) -> tuple[Manifest, dict[str, bytes]]:
@@ -185,7 +188,7 @@ def _merged(
     if items is not None and golden is not None:
         items = replace(items, file=_add(items.file, parts[0], files))
         golden = replace(golden, file=_add(golden.file, parts[0], files))
-    features = _features(parts, event_types, files)
+    features = _features(parts, program, event_types, files)
     retrieval = tuple(
         replace(model, variants=_variants(model, parts[0], files)) for model in lead.models if isinstance(model, Model)
     )
@@ -324,29 +327,29 @@ def _event_types(parts: Sequence[_Part]) -> dict[str, EventSchema]:
 
 
 def _features(
-    parts: Sequence[_Part], event_types: Mapping[str, EventSchema], files: dict[str, bytes]
+    parts: Sequence[_Part], given: Program | None, event_types: Mapping[str, EventSchema], files: dict[str, bytes]
 ) -> FeaturesReference | None:
     """The one feature program that there is."""
-    first: tuple[_Part, FeaturesReference, str] | None = None
+    found = [] if given is None else [("program", given)]
     for part in parts:
-        reference = part.manifest.features
-        if reference is None:
-            continue
-        path = reference.file.path
-        program = read_program(part.files[path], place=f"{part.place}: {path}")
-        if first is None:
-            first = part, reference, program.digest
-            _check_types(event_types, program.event_types, f"{part.place}: {path}")
-        elif program.digest != first[2]:
+        if part.manifest.features is not None:
+            path = part.manifest.features.file.path
+            found.append((part.place, read_program(part.files[path], place=f"{part.place}: {path}")))
+    if not found:
+        return None
+    first, program = found[0]
+    for place, other in found[1:]:
+        if other.digest != program.digest:
             raise UsageError(
-                f"has the feature program {program.name} {program.version} with the digest {program.digest}, and "
-                f"{first[0].place} has {first[1].name} {first[1].version} with the digest {first[2]}",
-                place=part.place,
+                f"has the feature program {other.name} {other.version} with the digest {other.digest}, and "
+                f"{first} has {program.name} {program.version} with the digest {program.digest}",
+                place=place,
                 remedy="train the models on one program, and convert with it",
             )
-    if first is None:
-        return None
-    return replace(first[1], file=_add(first[1].file, first[0], files))
+    _check_types(event_types, program.event_types, f"feature program {program.name} of {first}")
+    data = serialize(program)
+    reference = add_file(files, _free("features.json", data, files), data)
+    return FeaturesReference(reference, program.name, program.version)
 
 
 def _decisions(parts: Sequence[_Part], given: Sequence[DecisionPolicy]) -> tuple[DecisionPolicy, ...]:
@@ -427,7 +430,7 @@ def _check_features(bundle: BundleFolder) -> None:
             raise UsageError(
                 f"none of the bundles has a feature program, and {listed(dict.fromkeys(named))} would get no columns",
                 place=f"bundle {manifest.name}",
-                remedy="convert the retrieval model with a recipe that names one",
+                remedy="convert the retrieval model with a recipe that names one, or give one as the program",
             )
         return
     items = ItemTable.empty() if manifest.items is None else ItemTable.of_bundle(bundle.items())

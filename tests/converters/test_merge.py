@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearhand import NearhandError, UsageError, __version__
+import nearhand_converters
+from nearhand import Config, Event, NearhandError, Personalizer, UsageError, __version__
 from nearhand.bundle import Archive, install_bundle, parse, serialize, verify_bundle, write_archive
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import MANIFEST_PATH, FeaturesReference
@@ -30,7 +31,7 @@ from nearhand.bundle.serving import (
 )
 from nearhand.errors import BundleIntegrityError, ModelError, StorageError
 from nearhand.events import EventSchema
-from nearhand.features import read_program
+from nearhand.features import Program, read_program
 from nearhand.ranking import Predictor
 from nearhand_converters.errors import DataError
 from nearhand_converters.merge import merge_bundles
@@ -392,6 +393,38 @@ def test_policies_that_need_a_program(tmp_path: Path, monkeypatch: pytest.Monkey
     error = refused(paths, tmp_path, monkeypatch, listing=LISTING, decisions=DECISIONS)
     assert isinstance(error, UsageError)
     assert "order, churn" in error.problem
+
+
+def program_of_profiles() -> Program:
+    """Gives what the tests' churn predictor reads, and needs no catalogue."""
+    views = [view for view in serving_factory.PROGRAM["views"] if view["name"] in serving_factory.CHURN]
+    content = json.dumps({**serving_factory.PROGRAM, "name": "profiles", "views": views}).encode()
+    return read_program(content, place="PROFILES")
+
+
+def test_predictors_alone_with_a_program_are_served(tmp_path: Path) -> None:
+    program = program_of_profiles()
+    merge = merge_bundles([part("churn")], out=tmp_path, decisions=DECISIONS, program=program)
+    assert merge.manifest.features is not None
+    assert (merge.manifest.items, merge.manifest.features.name) == (None, "profiles")
+    assert read_program(contents(merge.path)["features.json"], place="").digest == program.digest
+    with Personalizer.open(merge.path, tmp_path / "data", config=Config(durability="process", seed=1)) as p:
+        before = p.predict("churn").value
+        p.record_many([Event("item_viewed", item_id=f"m_{number}") for number in range(5)])
+        assert p.predict("churn").value != before
+        assert p.decide(RETENTION.name).prediction == p.predict("churn").value
+        with pytest.raises(UsageError):
+            p.recommend()
+    assert merge_bundles is nearhand_converters.merge_bundles
+
+
+def test_a_program_beside_that_of_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = refused([part("tiny")], tmp_path, monkeypatch, program=program_of_profiles())
+    assert isinstance(error, UsageError)
+    assert error.place == str(part("tiny"))
+    assert "program has profiles 1.0.0" in error.problem
+    same = read_program(contents(part("tiny"))["features.json"], place="")
+    assert merge_bundles([part("tiny")], out=tmp_path / "same", program=same).manifest.features is not None
 
 
 def test_a_program_that_the_catalogue_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

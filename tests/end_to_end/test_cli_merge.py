@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from nearhand import __version__
+from nearhand.bundle import verify_bundle
 from nearhand.bundle.serving import ListPolicy
 from tests.converters.blocks import write_inputs
 from tests.end_to_end.commands import execute, listing, run
-from tests.sdk.serving_factory import LABELS, part, serving_bundle
+from tests.sdk.serving_factory import CHURN, LABELS, PROGRAM, part, serving_bundle
 
 SERVING = """
 [listing]
@@ -118,6 +121,21 @@ def test_the_other_commands_take_the_result(tmp_path: Path) -> None:
     rows.write_text("views_7d,views_30d,likes_30d,idle_hours\n0,1,0,300\n", encoding="utf-8")
     predicted = run("predict", bundle, "--rows", rows, "--model", "churn", "--json")
     assert predicted.json()["labels"] == ["yes"]
+
+
+def test_a_predictor_alone_is_merged_with_a_program(tmp_path: Path) -> None:
+    views = [view for view in PROGRAM["views"] if view["name"] in CHURN]
+    program = tmp_path / "program.json"
+    program.write_text(json.dumps({**PROGRAM, "views": views}), encoding="utf-8")
+    serving = tmp_path / "serving.toml"
+    serving.write_text(SERVING[SERVING.index("[[decisions]]") :], encoding="utf-8")
+    given = ("merge", part("churn"), "--serving", serving, "-o", tmp_path / "out", "--json")
+    without = run(*given)
+    assert (without.code, "has a feature program" in without.err) == (2, True)
+    done = run(*given, "--program", program)
+    assert done.code == 0, done.err
+    assert verify_bundle(Path(done.json()["bundle"]), sdk_version=__version__).features is not None
+    assert run(*given, "--program", tmp_path / "none.json").code == 2
 
 
 @pytest.mark.parametrize(
