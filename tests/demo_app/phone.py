@@ -161,10 +161,11 @@ class Phone:
 
     def type(self, name: str, text: str) -> None:
         """Type into a field, letter by letter, instead of what is in it; nothing: empty it."""
-        for _ in range(3):  # what is typed while the field is still getting ready is lost, and nobody types that fast
+        for _ in range(6):  # a field that is still getting ready loses what is typed; nobody types that fast
             self.tap(name, "textbox")
-            self.page.wait_for_function("document.activeElement.tagName === 'INPUT'")
-            self.page.wait_for_timeout(200)
+            self.page.wait_for_timeout(300)
+            if self.page.evaluate("document.activeElement.tagName") != "INPUT":
+                continue
             self.page.keyboard.press("Control+A")
             self.page.keyboard.press("Delete")
             self.page.keyboard.type(text, delay=30)

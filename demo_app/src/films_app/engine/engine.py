@@ -529,7 +529,8 @@ def _taste(moments: Sequence[Moment]) -> Taste:
     whole = sum(amount for amount in total.values() if amount > 0)
     if not whole:
         return Taste((), ())
-    last = dict(list(days.items())[-_DAYS:])
+    lively = {day: amounts for day, amounts in days.items() if any(amount > 0 for amount in amounts.values())}
+    last = dict(list(lively.items())[-_DAYS:])
     sums = {day: sum(amount for amount in amounts.values() if amount > 0) for day, amounts in last.items()}
     shares = tuple(
         TasteShare(

@@ -133,23 +133,7 @@ def _top(session: Session, film: Film, width: float) -> ft.Control:
         content=ft.Stack(
             [
                 parts.Art(film, width, _HEIGHT),
-                ft.Container(
-                    left=0,
-                    right=0,
-                    top=0,
-                    bottom=0,
-                    gradient=ft.LinearGradient(
-                        begin=ft.Alignment.TOP_CENTER,
-                        end=ft.Alignment.BOTTOM_CENTER,
-                        colors=[
-                            ft.Colors.with_opacity(0.0, theme.BACKGROUND),
-                            ft.Colors.with_opacity(0.1, theme.BACKGROUND),
-                            ft.Colors.with_opacity(0.94, theme.BACKGROUND),
-                            theme.BACKGROUND,
-                        ],
-                        stops=[0.0, 0.3, 0.72, 1.0],
-                    ),
-                ),
+                parts.scrim(0.2, 0.62),
                 ft.Container(
                     ft.Container(
                         ft.Column(words, spacing=theme.UNIT, tight=True), width=min(width, theme.CONTENT) - 32

@@ -71,23 +71,7 @@ def _hero(for_you: ForYou, home: Home, pick: Pick, width: float) -> ft.Control:
         content=ft.Stack(
             [
                 parts.Art(film, width, height),
-                ft.Container(
-                    left=0,
-                    right=0,
-                    top=0,
-                    bottom=0,
-                    gradient=ft.LinearGradient(
-                        begin=ft.Alignment.TOP_CENTER,
-                        end=ft.Alignment.BOTTOM_CENTER,
-                        colors=[
-                            ft.Colors.with_opacity(0.0, theme.BACKGROUND),
-                            ft.Colors.with_opacity(0.0, theme.BACKGROUND),
-                            ft.Colors.with_opacity(0.92, theme.BACKGROUND),
-                            theme.BACKGROUND,
-                        ],
-                        stops=[0.0, 0.2, 0.6, 1.0],
-                    ),
-                ),
+                parts.scrim(0.12, 0.5),
                 ft.Container(words, left=theme.MORE, right=theme.MORE, bottom=theme.UNIT),
                 ft.Container(
                     parts.icon_button(

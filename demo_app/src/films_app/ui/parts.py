@@ -224,6 +224,27 @@ def describe(texts: Texts, film: Film) -> str:
     return texts("film.card", title=film.title, year=film.year or "", genres=genres)
 
 
+def scrim(begins: float, ends: float) -> ft.Container:
+    """Lets a picture end in the background: shares of the height at which it begins to, and where words can stand."""
+    return ft.Container(
+        left=0,
+        right=0,
+        top=0,
+        bottom=0,
+        gradient=ft.LinearGradient(
+            begin=ft.Alignment.TOP_CENTER,
+            end=ft.Alignment.BOTTOM_CENTER,
+            colors=[
+                ft.Colors.with_opacity(0.0, theme.BACKGROUND),
+                ft.Colors.with_opacity(0.0, theme.BACKGROUND),
+                ft.Colors.with_opacity(0.94, theme.BACKGROUND),
+                theme.BACKGROUND,
+            ],
+            stops=[0.0, begins, ends, min(ends + 0.15, 1.0)],
+        ),
+    )
+
+
 def facts(texts: Texts, film: Film, most: int = 3) -> str:
     """Its year and its genres."""
     genres = [texts.genre(genre) for genre in film.genres[:most]]

@@ -138,20 +138,25 @@ def _fit(text: str, width: float) -> tuple[float, list[str]]:
     """The greatest size, of those that look well, at which the title fits into five lines, and the lines."""
     for share in (0.25, 0.22, 0.19, 0.165, 0.145, 0.125, 0.11, 0.095):
         size = width * share
-        lines = _lines(text, width / (size * 0.68))
-        if len(lines) <= (3 if share > 0.15 else 5) and max(map(len, lines)) * size * 0.68 <= width * 1.02:
+        lines = _lines(text, width / size)
+        if len(lines) <= (3 if share > 0.15 else 5) and max(map(_ems, lines)) * size <= width:
             return size, lines
     return size, [line if len(line) < 17 else f"{line[:15]}…" for line in lines[:5]]
 
 
-def _lines(text: str, characters: float) -> list[str]:
+def _lines(text: str, ems: float) -> list[str]:
     lines: list[str] = []
     for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= characters:
+        if lines and _ems(f"{lines[-1]} {word}") <= ems:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
     return lines or [""]
+
+
+def _ems(line: str) -> float:
+    """About how wide it is, in multiples of the size."""
+    return sum(0.33 if letter in "IJ1.,:;'’!·-– " else 0.95 if letter in "MW" else 0.72 for letter in line)
 
 
 # Compositions: each gives shapes, from back to front
