@@ -48,7 +48,7 @@ class Status:
         unknown_items: events whose item this bundle's catalogue does not have.
         drops: reason → how many events left the log by its caps, ever.
         eviction_failures: how often, since opening, the caps could not be enforced; it is tried again.
-        quarantined: the files that a damaged log was moved to.
+        quarantined: the files that a damaged log, or a damaged store of the profile's choices, was moved to.
         features: how features are served; None: the bundle has no feature program.
         learned: how many answers the bandit has learned from; None: the bundle has no bandit.
         is_paused: whether the models are unloaded until they are asked for.
@@ -436,9 +436,9 @@ class Personalizer:
         """:meth:`recommend` in a worker thread; cancelling it ends the call early."""
         import asyncio  # what awaits this has it already; others would pay 3 MB for it
 
-        cancelled = threading.Event()
+        cancelled = request.get("cancelled") or threading.Event()
         try:
-            return await asyncio.to_thread(self.recommend, k, **{"cancelled": cancelled, **request})
+            return await asyncio.to_thread(self.recommend, k, **{**request, "cancelled": cancelled})
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -506,7 +506,7 @@ class Personalizer:
             unknown_items=0 if fold is None else fold.unknown_items,
             drops=self._log.drops(),
             eviction_failures=self._log.eviction_failures,
-            quarantined=self._log.quarantined,
+            quarantined=self._log.quarantined + self._store.quarantined,
             features=None if self._features is None else self._features.status(),
             learned=None if self._learner is None else self._learner.updates,
             is_paused=self._recommender is not None and opened is None,

@@ -563,6 +563,33 @@ def test_a_damaged_store_costs_neither_lists_nor_history(device: Device) -> None
         assert one.record(Event("item_liked", "m_20")).sequence
 
 
+def test_a_damaged_store_of_choices_does_not_allow_what_was_not_allowed(device: Device) -> None:
+    profile = device.new_profile()
+    with device.opened(profile=profile) as one:
+        use_all(one)
+        one.privacy.set_consent("off")
+        path = device.path(one, "profile.db")
+    path.write_bytes(b"no database" * 1000)
+    for _ in range(2):  # and it stays so
+        with device.opened(profile=profile) as one:
+            status = one.status()
+            assert status.quarantined == ("profile.db.corrupt-1",)
+            assert "consent is off" in next(iter(status.degradations))
+            assert one.privacy.preferences.consent == "off"
+            events = status.events
+            assert one.record(Event("item_liked", "m_1")).sequence == 0
+            assert_valid(one.recommend(10), 10)
+    with device.opened(profile=profile) as one:
+        one.privacy.set_consent("local")
+        assert one.record(Event("item_liked", "m_1")).sequence
+        assert one.status().events == events + 1
+    with device.opened(profile=profile) as one:
+        assert one.privacy.preferences.consent == "local"
+        assert not one.status().degradations
+        one.privacy.erase()
+        assert not one.status().quarantined
+
+
 @pytest.mark.degrades
 def test_a_log_that_cannot_be_read_gives_what_is_popular(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:

@@ -107,13 +107,6 @@ def test_a_closed_store_is_not_used(store: ProfileStore) -> None:
         store.get("a")
 
 
-def test_a_file_of_something_else_is_an_error(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"no database" * 1000)
-    with pytest.raises(StorageError, match=r"profile\.db"):
-        open_store(path)
-
-
 def test_several_places_make_one_file_at_once(path: Path, cipher: Cipher | None) -> None:
     path.parent.mkdir()
     barrier = threading.Barrier(4)
@@ -203,6 +196,76 @@ def test_a_value_that_was_moved_or_altered_is_refused(path: Path, change: str) -
         with pytest.raises(EncryptionError, match="altered data"):  # noqa: PT012 - whichever of them it is
             assert [store.get("a"), store.get("b")]
             assert [*store.entries("shown"), *store.entries("sent")]
+
+
+# A damaged file is moved aside
+
+
+def damage(path: Path, at: int = 0, bytes_: bytes = b"no database at all") -> bytes:
+    content = bytearray(path.read_bytes())
+    content[at : at + len(bytes_)] = bytes_
+    path.write_bytes(content)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_damaged_file_is_moved_aside_whole_and_a_fresh_one_serves(path: Path, key: bytes | None) -> None:
+    cipher = None if key is None else AesGcm(key)
+    with closing(open_store(path, cipher)) as store:
+        store.put("name", b"value")
+    for number in (1, 2):
+        damaged = damage(path)
+        with closing(open_store(path, cipher)) as store:
+            assert store.get("name") is None
+            assert store.quarantined == tuple(f"profile.db.corrupt-{n}" for n in range(1, number + 1))
+            assert path.with_name(store.quarantined[-1]).read_bytes() == damaged
+            store.put("name", b"another")
+        with closing(open_store(path, cipher)) as store:
+            assert store.get("name") == b"another"
+            assert len(store.quarantined) == number
+
+
+def test_damage_that_is_met_later_is_moved_aside_then(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        for number in range(200):
+            store.append("shown", f"{number}", number, b"x" * 500, keep=1000)
+    size = path.stat().st_size
+    for start in range(4096, size, 4096):  # every page but the first
+        damage(path, start, b"\xff" * 4096)
+    with closing(open_store(path)) as store:
+        assert not store.quarantined
+        assert store.entries("shown") == []
+        assert store.quarantined == ("profile.db.corrupt-1",)
+        store.append("shown", "new", 1, b"new", keep=10)
+        assert [entry.name for entry in store.entries("shown")] == ["new"]
+
+
+def test_of_two_that_meet_the_damage_one_moves_it_aside(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        for number in range(200):
+            store.append("shown", f"{number}", number, b"x" * 500, keep=1000)
+    with closing(open_store(path)) as one, closing(open_store(path)) as other:
+        for start in range(4096, path.stat().st_size, 4096):
+            damage(path, start, b"\xff" * 4096)
+        one.put("name", b"value")
+        assert one.entries("shown") == []
+        one.put("name", b"value")
+        assert other.entries("shown") == []
+        assert other.get("name") == b"value"
+        assert other.quarantined == one.quarantined == ("profile.db.corrupt-1",)
+
+
+def test_clearing_everything_deletes_what_was_moved_aside(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        store.put("name", b"planted" * 100)
+    damage(path)
+    with closing(open_store(path)) as store:
+        assert b"planted" in raw(path.parent)
+        store.clear("shown")
+        assert len(store.quarantined) == 1
+        store.clear()
+        assert not store.quarantined
+    assert b"planted" not in raw(path.parent)
 
 
 # Nothing is left of what was cleared

@@ -52,6 +52,8 @@ class PreferenceStore:
     """The preferences of a profile, kept in its store. Safe for several threads, and for several processes.
 
     What another process has changed is noticed within a second, and at once by whoever changes something here.
+
+    If the choices were lost, with a damaged file that was moved aside, the consent is ``off`` until it is given again.
     """
 
     def __init__(self, store: ProfileStore, clock: Clock, meter: Meter) -> None:
@@ -64,6 +66,8 @@ class PreferenceStore:
         self._meter = meter
         self._lock = threading.Lock()
         self._hold(self._read())
+        if self._is_lost():
+            meter.skipped("the user's choices were lost with a damaged file: consent is off until it is given again")
 
     @property
     def current(self) -> Preferences:
@@ -137,7 +141,12 @@ class PreferenceStore:
 
     def _read(self) -> Preferences:
         content = self._store.get(NAME)
-        return Preferences() if content is None else read_preferences(content)
+        if content is not None:
+            return read_preferences(content)
+        return Preferences(consent="off") if self._store.quarantined else Preferences()
+
+    def _is_lost(self) -> bool:
+        return self._store.get(NAME) is None and bool(self._store.quarantined)
 
 
 def _without(preferences: Preferences, field: str, text: str) -> tuple[str, ...]:

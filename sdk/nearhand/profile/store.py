@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,14 @@ from typing import NamedTuple, TypeVar
 from nearhand.cipher import Cipher, clear_index, note_key, require_key
 from nearhand.config import Durability
 from nearhand.errors import StorageError, UsageError
+from nearhand.events.quarantine import (
+    delete_quarantined,
+    folder_lock,
+    inode,
+    is_damage,
+    quarantine,
+    quarantined,
+)
 from nearhand.events.schema import transaction
 
 T = TypeVar("T")
@@ -48,6 +57,8 @@ class Entry(NamedTuple):
 class ProfileStore:
     """Values by name, and journals that are appended to. Safe for several threads and processes.
 
+    A damaged file is moved aside, whole, and a fresh one takes its place; see :attr:`quarantined`.
+
     Args:
         path: the SQLite file; made, with its folder, if it is missing.
         durability: what a write that returned survives; see :class:`nearhand.config.Config`.
@@ -63,19 +74,25 @@ class ProfileStore:
     def __init__(self, path: Path, *, durability: Durability, cipher: Cipher | None = None) -> None:
         self._path = path
         self._cipher = cipher
+        self._durability = durability
         self._lock = threading.RLock()
         self._closed = False
         self._appended: dict[str, int] = {}  # lines to each journal, by this object
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare(self._connection, durability)
-            except BaseException:
-                self._connection.close()
-                raise
+            with folder_lock(path.parent, _BUSY_TIMEOUT_S):
+                try:
+                    self._connection = self._opened_file()
+                except sqlite3.Error as error:
+                    if not is_damage(error):
+                        raise
+                    quarantine(path)
+                    self._connection = self._opened_file()
+
+    @property
+    def quarantined(self) -> tuple[str, ...]:
+        """The names of the damaged files that were moved aside, in the store's folder, until it is cleared whole."""
+        return quarantined(self._path)
 
     def get(self, name: str) -> bytes | None:
         """The value of a name, None if it has none.
@@ -221,6 +238,8 @@ class ProfileStore:
         """
 
         def delete(connection: sqlite3.Connection) -> bool:
+            if not journals:
+                delete_quarantined(self._path)
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if journals:
@@ -246,9 +265,19 @@ class ProfileStore:
                 self._closed = True
                 self._connection.close()
 
-    def _prepare(self, connection: sqlite3.Connection, durability: Durability) -> None:
+    def _opened_file(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._inode = inode(str(self._path))
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         if not _is_made(connection):
@@ -268,7 +297,23 @@ class ProfileStore:
             if self._closed:
                 raise UsageError("the profile is closed", place=str(self._path), remedy="open it again")
             with self._errors():
+                try:
+                    return work(self._connection)
+                except sqlite3.Error as error:
+                    if not is_damage(error) or self._connection.in_transaction:
+                        raise
+                    self._replace_file()
                 return work(self._connection)
+
+    def _replace_file(self) -> None:
+        """Move the file aside, which turned out to be damaged, unless another process has done so already."""
+        with folder_lock(self._path.parent, _BUSY_TIMEOUT_S):
+            if inode(str(self._path)) == self._inode:
+                if os.name == "nt":
+                    self._connection.close()  # there an open file cannot be moved
+                quarantine(self._path)
+            self._connection.close()  # now, and not before: SQLite would tidy up, and throw away what it cannot read
+            self._connection = self._opened_file()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
