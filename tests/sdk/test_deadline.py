@@ -221,11 +221,13 @@ def test_a_call_that_is_cancelled_on_the_way_notes_nothing(
         assert {each.source for each in one.recommend(cancelled=cancelled)} == {"local"}
 
 
-def test_a_cancelled_task_ends_its_call(device: Device) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_a_cancelled_task_ends_its_call(device: Device, own: bool) -> None:
     runtime = HookedRuntime()
+    request: dict[str, Any] = {"cancelled": threading.Event()} if own else {}
 
     async def cancel(one: Personalizer, gate: Gate) -> None:
-        task = asyncio.create_task(one.recommend_async(10))
+        task = asyncio.create_task(one.recommend_async(10, **request))
         await asyncio.to_thread(gate.reached.wait, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
