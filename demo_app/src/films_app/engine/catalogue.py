@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -12,6 +12,9 @@ from nearhand.bundle.schema import Items
 
 Sort: TypeAlias = Literal["popular", "newest", "oldest", "title"]
 SORTS: tuple[Sort, ...] = ("popular", "newest", "oldest", "title")
+
+
+RECENT_YEARS = 5
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,15 @@ class Catalogue:
         self.films: dict[str, Film] = {columns_of[0]: Film(*columns_of) for columns_of in columns}
         self._texts = {film.film_id: _Words.of(film) for film in self.films.values()}
         self._orders = {sort: self._ordered(sort) for sort in SORTS}
+        of_genre: defaultdict[str, set[str]] = defaultdict(set)
+        for film in self.films.values():
+            for genre in film.genres:
+                of_genre[genre].add(film.film_id)
+        self.of_genre: Mapping[str, Set[str]] = of_genre
+        """Genre → the identifiers of its films."""
+        newest = max((film.year for film in self.popular()[: len(self.films) // 4 + 1]), default=0)
+        self.recent: Set[str] = {film.film_id for film in self.films.values() if film.year > newest - RECENT_YEARS}
+        """The identifiers of the films of the last years that many people know films of."""
         genres = Counter(genre for film in self.films.values() for genre in film.genres)
         self.genres: tuple[str, ...] = tuple(genre for genre, _ in genres.most_common())
         self.decades: tuple[int, ...] = tuple(sorted({film.decade for film in self.films.values() if film.year}))[::-1]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,9 +49,8 @@ T = TypeVar("T")
 
 DEADLINE_MS = 150.0
 """What a list may take; also the line in the chart of latencies."""
-RAIL = 12
+RAIL = 10
 _BECAUSE = 2
-_RECENT_YEARS = 5
 _EVENTS: dict[Deed, str] = {
     "like": "item_liked",
     "dislike": "item_disliked",
@@ -349,47 +350,44 @@ class Engine:
 
     def _home(self) -> Home:
         start = time.perf_counter()
-        films, profile = self._films, self._open_profile
-        context = {"device": "phone"}
-        top = [self._pick(one) for one in self._recommend(RAIL + 1, context=context, deadline_ms=DEADLINE_MS)]
-        personal = [one for one in top if one.recommendation_id is not None]
-        uses_history = profile.privacy.preferences.uses_history
-        moments = [one for one in self._moments() if not one.is_past] if uses_history else []
-        met = {one.film.film_id for one in moments if one.film is not None and one.event in _MET}
-        hidden = met | set(profile.privacy.preferences.blocked_items)
-        liked = list(dict.fromkeys(one.film for one in moments if one.film is not None and one.event in _LIKINGS))
-        hated = {one.film for one in moments if one.event == "item_disliked"}
-        liked = [film for film in liked if film not in hated]
-        rails = [Rail("top", tuple(top[1:]))] if len(top) > 1 else []
-        shown = {pick.film for pick in top}
-        for film in liked[:_BECAUSE]:
+        films, preferences = self._films, self._open_profile.privacy.preferences
+        found = self._recommend(RAIL + 1, context={"device": "phone"}, deadline_ms=DEADLINE_MS)
+        top = [self._pick(one) for one in found]
+        moments = [one for one in self._moments() if not one.is_past] if preferences.uses_history else []
+        hidden = {one.film.film_id for one in moments if one.film is not None and one.event in _MET}
+        hidden.update(preferences.blocked_items)
+        hated = {one.film.film_id for one in moments if one.film is not None and one.event == "item_disliked"}
+        liked = {one.film.film_id: one.film for one in moments if one.film is not None and one.event in _LIKINGS}
+        loved = [film for film_id, film in liked.items() if film_id not in hated]  # the latest first
+        shown = {pick.film.film_id for pick in top}
+        rails = [Rail("top", tuple(top[1:]))]
+        for film in loved[:_BECAUSE]:
             alike = [other for other in self._similar(film, RAIL * 2) if other.film_id not in hidden][:RAIL]
             rails.append(Rail("because", tuple(Pick(other) for other in alike), film))
-            shown.update(alike)
-        if liked:
-            counts = Counter(genre for film in liked for genre in film.genres)
-            usual = {genre for genre, _ in counts.most_common(2)}
-            rails.append(self._filtered("different", lambda film: not usual & {*film.genres}, shown))
-        newest = max((film.year for film in films.popular()[: len(films) // 4 or 1]), default=0)
-        rails.append(self._filtered("new", lambda film: film.year > newest - _RECENT_YEARS, shown))
-        trending = [film for film in films.popular() if film.film_id not in hidden and film not in shown][:RAIL]
-        rails.append(Rail("trending", tuple(Pick(film) for film in trending)))
+            shown.update(other.film_id for other in alike)
+        if loved:
+            counts = Counter(genre for film in loved for genre in film.genres)
+            usual = [films.of_genre[genre] for genre, _ in counts.most_common(2)]
+            rails.append(self._filtered("different", films.films.keys() - set().union(*usual), shown))
+        rails.append(self._filtered("new", films.recent, shown))
+        others = (film for film in films.popular() if film.film_id not in hidden and film.film_id not in shown)
+        rails.append(Rail("trending", tuple(Pick(film) for film in islice(others, RAIL))))
         return Home(
-            hero=top[0] if top else None,
+            hero=replace(top[0], text=found[0].explanation.text) if top else None,
             rails=tuple(rail for rail in rails if rail.picks),
-            is_personal=bool(liked) and bool(personal),
+            is_personal=bool(loved) and bool(top),
             took_ms=(time.perf_counter() - start) * 1000,
         )
 
-    def _filtered(self, name: RailName, keeps: Callable[[Film], bool], shown: set[Film]) -> Rail:
+    def _filtered(self, name: RailName, ids: Set[str], shown: set[str]) -> Rail:
         """The best of some films, without those that stand further up the screen already, which it adds to."""
-        allowed = {film.film_id for film in self._films.films.values() if film not in shown and keeps(film)}
+        allowed = ids - shown
         picks = tuple(self._pick(one) for one in self._recommend(RAIL, only=allowed)) if allowed else ()
-        shown.update(pick.film for pick in picks)
+        shown.update(pick.film.film_id for pick in picks)
         return Rail(name, picks)
 
     def _pick(self, one: Recommendation) -> Pick:
-        return Pick(self._films.films[one.item_id], one.explanation.text, one.recommendation_id)
+        return Pick(self._films.films[one.item_id], recommendation_id=one.recommendation_id)
 
     def _seen(self, home: Home) -> None:
         top = next((rail for rail in home.rails if rail.name == "top"), None)

@@ -27,9 +27,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Pick:
-    """A film at its place in a rail, and the sentence that says why.
+    """A film at its place.
 
     Attributes:
+        text: the sentence that says why; only the first film of a screen has one.
         recommendation_id: of its list; None: it comes from the catalogue.
     """
 

@@ -11,7 +11,7 @@ from films_app.engine import Activity, Moment, Taste
 from films_app.state import Session, YourActivity
 from films_app.ui import parts, theme
 from films_app.ui.film import day_text, event_text
-from films_app.ui.following import calls, does, follow
+from films_app.ui.following import calls, does, follow, part
 
 _GENRES = 6
 _COLOURS = ("#F6B24A", "#5FB0B7", "#E4705A", "#8C7AE6", "#7FB069", "#C97BB2")
@@ -33,13 +33,13 @@ class _Line:
         return self.moments[0]
 
 
-@ft.component
-def ActivityScreen(activity: YourActivity, width: float) -> ft.Control:  # noqa: N802
+@part
+def ActivityScreen(activity: YourActivity, width: float, language: str, version: int) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(activity)
     session = activity.session
     texts, found = session.texts, activity.activity
-    ft.use_effect(activity.load, [session.version])
+    ft.use_effect(activity.load, [version])
     ft.use_dialog(_reset_dialog(activity) if activity.is_resetting else None)
     head: list[ft.Control] = [
         parts.headed(theme.title(texts("activity.title"))),

@@ -73,7 +73,7 @@ def App(screens: Screens) -> list[ft.View]:  # noqa: N802
         case "broken":
             return [_bare(session, _broken(session))]
         case "welcome":
-            return [_bare(session, WelcomeScreen(screens.welcome, session.width))]
+            return [_bare(session, WelcomeScreen(screens.welcome, session.width, session.language))]
         case "ready":
             return [_tabs(screens), *(_film(screens, film_id) for film_id in session.place.films)]
 
@@ -112,7 +112,7 @@ def _tabs(screens: Screens) -> ft.View:
 def _film(screens: Screens, film_id: str) -> ft.View:
     session = screens.session
     page = screens.film(film_id)
-    content = MissingFilm(session) if page is None else FilmScreen(page, session.width)
+    content = MissingFilm(session) if page is None else FilmScreen(page, session.width, session.language)
     return ft.View(
         route=f"/film/{film_id}",
         padding=0,
@@ -122,17 +122,19 @@ def _film(screens: Screens, film_id: str) -> ft.View:
 
 
 def _tab(screens: Screens, tab: Tab, width: float) -> ft.Control:
+    session = screens.session
+    language, version = session.language, session.version
     match tab:
         case "home":
-            return ForYouScreen(screens.for_you, width)
+            return ForYouScreen(screens.for_you, width, language)
         case "search":
-            return SearchScreen(screens.search, width)
+            return SearchScreen(screens.search, width, language)
         case "activity":
-            return ActivityScreen(screens.activity, width)
+            return ActivityScreen(screens.activity, width, language, version)
         case "privacy":
-            return PrivacyScreen(screens.privacy, width)
+            return PrivacyScreen(screens.privacy, width, language, version, session.look)
         case "hood":
-            return HoodScreen(screens.hood, width)
+            return HoodScreen(screens.hood, width, language, version)
 
 
 def _switches_tab() -> Any:

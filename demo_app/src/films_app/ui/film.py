@@ -10,7 +10,7 @@ from films_app.engine import Cause, Deed, Film, Moment, Why
 from films_app.i18n import Texts
 from films_app.state import FilmPage, Session
 from films_app.ui import parts, theme
-from films_app.ui.following import calls, does, follow, goes
+from films_app.ui.following import calls, does, follow, goes, part
 
 _HEIGHT = 340
 _KNOWN_EVENTS = frozenset(
@@ -34,6 +34,11 @@ def event_text(texts: Texts, event: str) -> str:
     return texts(f"event.{event if event in _KNOWN_EVENTS else 'other'}")
 
 
+async def back(session: Session) -> None:
+    """To where the film was opened from."""
+    await ft.context.page.push_route(session.route_back)
+
+
 def day_text(session: Session, day: str) -> str:
     """A day as people say it."""
     today = date.fromisoformat(session.engine.today())
@@ -41,8 +46,8 @@ def day_text(session: Session, day: str) -> str:
     return session.texts(("activity.today", "activity.yesterday")[days]) if days in (0, 1) else day
 
 
-@ft.component
-def FilmScreen(page: FilmPage, width: float) -> ft.Control:  # noqa: N802
+@part
+def FilmScreen(page: FilmPage, width: float, language: str) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(page)
     session, film = page.session, page.film
@@ -85,7 +90,7 @@ def FilmScreen(page: FilmPage, width: float) -> ft.Control:  # noqa: N802
                 parts.icon_button(
                     texts("back"),
                     ft.Icons.ARROW_BACK,
-                    goes(session.route_back),
+                    does(back, session),
                     bgcolor=ft.Colors.with_opacity(0.7, theme.BACKGROUND),
                 ),
                 left=theme.MORE,
@@ -106,7 +111,7 @@ def MissingFilm(session: Session) -> ft.Control:  # noqa: N802
                 ft.Icons.THEATERS,
                 texts("film.gone"),
                 "",
-                parts.button(texts("back"), goes(session.route_back), kind="quiet"),
+                parts.button(texts("back"), does(back, session), kind="quiet"),
             )
         ],
         session.width,

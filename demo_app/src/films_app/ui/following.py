@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, ParamSpec, cast
 
 import flet as ft
 
 from films_app.state import Store
+
+P = ParamSpec("P")
+
+
+def part(draw: Callable[P, ft.Control]) -> Callable[P, ft.Control]:
+    """A component that is drawn again only if what it is given has changed, or a store that it follows.
+
+    What is given is compared, so it has to say everything that the picture depends on, such as the language.
+    """
+    drawn = ft.memo(ft.component(draw))  # type: ignore[no-untyped-call]
+    return cast(Callable[P, ft.Control], drawn)
 
 
 class _Bridge(ft.Observable):

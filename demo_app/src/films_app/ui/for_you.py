@@ -7,13 +7,13 @@ import flet as ft
 from films_app.engine import Home, Pick, Rail
 from films_app.state import ForYou, Session
 from films_app.ui import parts, posters, theme
-from films_app.ui.following import does, follow, goes
+from films_app.ui.following import does, follow, goes, part
 
 CARD_WIDTH = 124
 
 
-@ft.component
-def ForYouScreen(for_you: ForYou, width: float) -> ft.Control:  # noqa: N802
+@part
+def ForYouScreen(for_you: ForYou, width: float, language: str) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(for_you)
     texts, home = for_you.session.texts, for_you.home
@@ -45,7 +45,7 @@ def ForYouScreen(for_you: ForYou, width: float) -> ft.Control:  # noqa: N802
 def _hero(for_you: ForYou, home: Home, pick: Pick, width: float) -> ft.Control:
     session, film = for_you.session, pick.film
     texts = session.texts
-    height = 480 if width < 700 else 420
+    height = 432 if width < 700 else 420
     words = ft.Column(
         [
             theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2),
@@ -90,9 +90,9 @@ def _hero(for_you: ForYou, home: Home, pick: Pick, width: float) -> ft.Control:
 
 def _deed(session: Session, pick: Pick, deed: str, icon: ft.IconData, *, raised: bool = False) -> ft.Control:
     label = session.texts(f"act.{deed}", title=pick.film.title)
-    more = {"bgcolor": theme.RAISED} if raised else {}
+    ground = theme.RAISED if raised else None
     return parts.icon_button(
-        label, icon, does(session.react, deed, pick), colour=theme.INK if raised else theme.QUIET, **more
+        label, icon, does(session.react, deed, pick), colour=theme.INK if raised else theme.QUIET, bgcolor=ground
     )
 
 
@@ -107,7 +107,10 @@ def _rail(session: Session, rail: Rail, is_personal: bool) -> ft.Control:
                 padding=ft.Padding.symmetric(horizontal=theme.MORE),
             ),
             ft.ListView(
-                [_card(session, pick) for pick in rail.picks],
+                [
+                    _Card(session, pick, session.language, key=pick.film.film_id)  # type: ignore[call-arg]
+                    for pick in rail.picks
+                ],
                 horizontal=True,
                 spacing=12,
                 height=CARD_WIDTH * posters.RATIO + theme.TOUCH,
@@ -119,7 +122,8 @@ def _rail(session: Session, rail: Rail, is_personal: bool) -> ft.Control:
     )
 
 
-def _card(session: Session, pick: Pick) -> ft.Control:
+@part
+def _Card(session: Session, pick: Pick, language: str) -> ft.Control:  # noqa: N802
     texts, film = session.texts, pick.film
     return ft.Column(
         [
@@ -135,5 +139,4 @@ def _card(session: Session, pick: Pick) -> ft.Control:
         ],
         spacing=0,
         tight=True,
-        key=film.film_id,
     )

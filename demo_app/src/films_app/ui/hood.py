@@ -10,20 +10,20 @@ import flet.canvas as cv
 from films_app.engine import DEADLINE_MS, Forecast, Hood, Variant
 from films_app.state import UnderTheHood
 from films_app.ui import parts, theme
-from films_app.ui.following import does, follow
+from films_app.ui.following import does, follow, part
 
 _BINS = 16
 _HEIGHT = 120
 _LEAST_MS, _MOST_MS = 0.25, 400.0
 
 
-@ft.component
-def HoodScreen(under: UnderTheHood, width: float) -> ft.Control:  # noqa: N802
+@part
+def HoodScreen(under: UnderTheHood, width: float, language: str, version: int) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(under)
     session = under.session
     texts, hood = session.texts, under.hood
-    ft.use_effect(under.load, [session.version])
+    ft.use_effect(under.load, [version])
     head: list[ft.Control] = [
         parts.headed(theme.title(texts("hood.title"))),
         theme.body(texts("hood.lead"), color=theme.QUIET),

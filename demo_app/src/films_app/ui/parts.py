@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import flet as ft
 
 from films_app.engine import Film
 from films_app.i18n import Texts
 from films_app.ui import posters, theme
+from films_app.ui.following import part
 
 Handler = Callable[[ft.Event[Any]], Any]
 
@@ -28,19 +29,20 @@ def tappable(label: str, content: ft.Control, on_tap: Handler, **more: Any) -> f
     return ft.MergeSemantics(content=ft.Semantics(label=label, button=True, content=touched, **state))
 
 
-def icon_button(label: str, icon: ft.IconData, on_tap: Handler, *, colour: str = theme.INK, **more: Any) -> ft.Control:
+def icon_button(
+    label: str, icon: ft.IconData, on_tap: Handler, *, colour: str = theme.INK, bgcolor: str | None = None
+) -> ft.Control:
     """A round button with a picture only."""
-    more.setdefault("width", theme.TOUCH)
-    more.setdefault("height", theme.TOUCH)
-    size = more.pop("size", 22)
-    return tappable(
-        label,
-        ft.Icon(icon, color=colour, size=size),
-        on_tap,
-        border_radius=theme.TOUCH / 2,
-        alignment=ft.Alignment.CENTER,
-        **more,
+    pressed = ft.IconButton(
+        icon=icon,
+        icon_color=colour,
+        icon_size=22,
+        bgcolor=bgcolor,
+        width=theme.TOUCH,
+        height=theme.TOUCH,
+        on_click=on_tap,
     )
+    return ft.MergeSemantics(content=ft.Semantics(label=label, content=pressed))
 
 
 def button(
@@ -251,8 +253,9 @@ def facts(texts: Texts, film: Film, most: int = 3) -> str:
     return " · ".join(([str(film.year)] if film.year else []) + genres)
 
 
-@ft.component
-def _poster(film: Film, width: float) -> ft.Control:
+@part
+def Poster(film: Film, width: float) -> ft.Control:  # noqa: N802 - components are named so
+    """A poster with its words."""
     height, left = width * posters.RATIO, posters.margin(width)
     _, _, light, ink = posters.palette(film)
     size, words = posters.title_of(film, width)
@@ -290,21 +293,16 @@ def _poster(film: Film, width: float) -> ft.Control:
     )
 
 
-Poster = cast(Callable[[Film, float], ft.Control], ft.memo(_poster))  # type: ignore[no-untyped-call]
-"""A poster, drawn once as long as it stays where it is."""
-
-
-@ft.component
-def _art(film: Film, width: float, height: float) -> ft.Control:
+@part
+def Art(film: Film, width: float, height: float) -> ft.Control:  # noqa: N802
+    """A poster without words, in any size."""
     return ft.Image(src=posters.art(film, width, height), width=width, height=height)
 
 
-Art = cast(Callable[[Film, float, float], ft.Control], ft.memo(_art))  # type: ignore[no-untyped-call]
-"""A poster without words, in any size; drawn once as above."""
+@part
+def SearchField(hint: str, before: str, look_for: Callable[[str], None]) -> ft.Control:  # noqa: N802
+    """Where a search is typed. It is not drawn again while somebody types: what was typed since would be lost."""
 
-
-@ft.component
-def _search_field(hint: str, before: str, look_for: Callable[[str], None]) -> ft.Control:
     def typed(event: ft.Event[ft.TextField]) -> None:
         look_for(event.control.value)
 
@@ -323,13 +321,6 @@ def _search_field(hint: str, before: str, look_for: Callable[[str], None]) -> ft
         autocorrect=False,
         enable_ime_personalized_learning=False,
     )
-
-
-SearchField = cast(
-    Callable[[str, str, Callable[[str], None]], ft.Control],
-    ft.memo(_search_field),  # type: ignore[no-untyped-call]
-)
-"""Where a search is typed. It is not drawn again while somebody types: what was typed since would be lost."""
 
 
 def shelf(texts: Texts, films: Sequence[Film], goes: Callable[[str], Handler], width: float = 124) -> ft.ListView:

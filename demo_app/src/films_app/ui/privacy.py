@@ -6,24 +6,24 @@ from datetime import UTC, datetime
 
 import flet as ft
 
-from films_app.engine import LOOKS, Film, Stored
+from films_app.engine import LOOKS, Film, Look, Stored
 from films_app.i18n import NAMES
 from films_app.state import YourPrivacy
 from films_app.ui import parts, theme
 from films_app.ui.activity import confirm
-from films_app.ui.following import calls, does, follow
+from films_app.ui.following import calls, does, follow, part
 from nearhand.privacy import AuditEntry
 
 _ENTRIES = 8
 
 
-@ft.component
-def PrivacyScreen(privacy: YourPrivacy, width: float) -> ft.Control:  # noqa: N802
+@part
+def PrivacyScreen(privacy: YourPrivacy, width: float, language: str, version: int, look: Look) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(privacy)
     session = privacy.session
     texts, stored = session.texts, privacy.stored
-    ft.use_effect(privacy.load, [session.version])
+    ft.use_effect(privacy.load, [version])
     ft.use_dialog(_erase_dialog(privacy) if privacy.is_erasing else None)
     head: list[ft.Control] = [
         parts.headed(theme.title(texts("privacy.title"))),

@@ -7,14 +7,14 @@ import flet as ft
 from films_app.engine import SORTS
 from films_app.state import Search
 from films_app.ui import parts, theme
-from films_app.ui.following import calls, follow, goes
+from films_app.ui.following import calls, follow, goes, part
 from films_app.ui.welcome import GAP, columns_of
 
 _GENRES = 14
 
 
-@ft.component
-def SearchScreen(search: Search, width: float) -> ft.Control:  # noqa: N802
+@part
+def SearchScreen(search: Search, width: float, language: str) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(search)
     texts, catalogue, question = search.session.texts, search.session.catalogue, search.question

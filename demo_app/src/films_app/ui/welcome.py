@@ -7,7 +7,7 @@ import flet as ft
 from films_app.engine import Film
 from films_app.state import ENOUGH_LOVED, Welcome
 from films_app.ui import parts, theme
-from films_app.ui.following import calls, does, follow
+from films_app.ui.following import calls, does, follow, part
 
 GAP = 12
 
@@ -19,8 +19,8 @@ def columns_of(width: float) -> tuple[int, int]:
     return columns, int((inner - GAP * (columns - 1)) / columns)
 
 
-@ft.component
-def WelcomeScreen(welcome: Welcome, width: float) -> ft.Control:  # noqa: N802 - components are named so
+@part
+def WelcomeScreen(welcome: Welcome, width: float, language: str) -> ft.Control:  # noqa: N802 - components are named so
     """The two steps."""
     follow(welcome)
     return _films(welcome, width) if welcome.step == 0 else _consent(welcome, width)
