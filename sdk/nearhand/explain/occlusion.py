@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nearhand.errors import ModelError, UsageError
 from nearhand.retrieval import HistoryItem
 
-LIMIT = 16
+LIMIT = 12
 """How many history items are occluded for a list, unless the caller says otherwise: each is one more run of it."""
 
 
