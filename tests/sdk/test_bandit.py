@@ -441,6 +441,21 @@ def test_what_cannot_be_attributed_teaches_nothing(device: Device) -> None:
     assert learner.updates == 0
 
 
+@pytest.mark.degrades
+def test_a_list_that_cannot_be_read_teaches_nothing_and_the_others_do(device: Device) -> None:
+    learner = device.learner()
+    device.show_all(learner)
+    device.store.append("exposure", "r1", NOW, b"no list", keep=500)
+    for number in (0, 1, 2):
+        device.record("item_clicked", number, 0)
+    learner.follow(device.log)
+    assert learner.updates == 2
+    assert learner.through == 3
+    assert [text.partition(":")[0] for text in device.meter.degradations()] == [
+        "a list that was noted cannot be read, and teaches nothing"
+    ]
+
+
 def test_the_state_of_other_vectors_is_not_used(device: Device) -> None:
     learner = device.learner()
     device.show_all(learner)

@@ -23,6 +23,10 @@ _HEAD = struct.Struct("<BHHI")  # version, k, d, bytes of the JSON
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+class UnreadableExposureError(StorageError):
+    """A line of the journal is not what was written."""
+
+
 @dataclass(frozen=True, eq=False)
 class Exposure:
     """A list that was given, best first.
@@ -165,7 +169,7 @@ def unpacked(recommendation_id: str, content: bytes) -> Exposure:
     """What :func:`packed` made bytes of.
 
     Raises:
-        StorageError: it did not make these.
+        UnreadableExposureError: it did not make these.
     """
     try:
         version, k, d, length = _HEAD.unpack_from(content)
@@ -179,7 +183,7 @@ def unpacked(recommendation_id: str, content: bytes) -> Exposure:
             recommendation_id, at, source, tuple(item_ids), numbers[:k], numbers[k:], features, context, space
         )
     except (struct.error, ValueError, TypeError, UsageError) as error:
-        raise StorageError(
+        raise UnreadableExposureError(
             f"is not an exposure of version {_VERSION} ({error})",
             place=f"exposure {recommendation_id}",
             remedy="clear the journal of exposures, or use the SDK that wrote it",

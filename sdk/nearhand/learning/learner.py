@@ -16,7 +16,7 @@ from nearhand.errors import UsageError
 from nearhand.events import JSON, RESET, EventLog, RecordedEvent
 from nearhand.hashing import murmur3_32
 from nearhand.learning.bandit import LinearBandit
-from nearhand.learning.exposures import Exposures
+from nearhand.learning.exposures import Exposures, UnreadableExposureError
 from nearhand.monitoring import Meter
 from nearhand.profile import ProfileStore
 
@@ -298,7 +298,11 @@ class Learner:
         return taught
 
     def _credit(self, event: RecordedEvent) -> bool:
-        found = self._exposures.attributed(event)
+        try:
+            found = self._exposures.attributed(event)
+        except UnreadableExposureError as error:  # the other lists still teach
+            self._meter.degraded("a list that was noted cannot be read, and teaches nothing", error)
+            return False
         if found is None:
             return False
         exposure, position = found
