@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from playwright.sync_api import Browser, Locator, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, Route, TimeoutError, sync_playwright
 
 CHROMIUM = Path(os.environ.get("NEARHAND_CHROMIUM", "/usr/bin/chromium"))
 PHONE, TABLET, DESKTOP = (390, 844), (820, 1180), (1440, 900)
@@ -45,6 +45,10 @@ _SAYS = """text => {
     return host.innerText.includes(text)
         || [...host.querySelectorAll('[aria-label]')].some(one => one.getAttribute('aria-label').includes(text));
 }"""
+
+
+_TABS = """document.querySelector('[role=tab]')
+    || document.querySelector('flt-semantics-host').innerText.includes('Tab 1 of 5')"""
 
 
 @contextmanager
@@ -139,10 +143,7 @@ class Phone:
     def go(self, tab: str) -> None:
         """To another tab, in the bar below or, where there is room, in the rail aside."""
         tabs = self.page.get_by_role("tab", name=tab)
-        self.page.wait_for_function(
-            "document.querySelector('flt-semantics-host')?.innerText.includes('Tab 1 of 5') "
-            "|| document.querySelector('[role=tab]')"
-        )
+        self.page.wait_for_function(_TABS)
         if tabs.count():
             self.tap(tab, "tab")
         else:
@@ -159,20 +160,27 @@ class Phone:
         )
         return [str(text).strip() for text in texts]
 
-    def type(self, name: str, text: str) -> None:
-        """Type into a field, letter by letter, instead of what is in it; nothing: empty it."""
-        for _ in range(6):  # a field that is still getting ready loses what is typed; nobody types that fast
+    def search(self, name: str, text: str, finds: re.Pattern[str]) -> None:
+        """Type into a field, letter by letter, instead of what is in it, until something is found.
+
+        With the semantics of Flutter's web engine, a field that is touched while it has the focus already can lose its
+        connection to the keyboard, so it gives the focus up first; and one that is still getting ready loses what is
+        typed, so it is tried again.
+        """
+        for _ in range(5):
+            self.page.evaluate("document.activeElement.blur()")
+            self.page.wait_for_timeout(200)
             self.tap(name, "textbox")
             self.page.wait_for_timeout(300)
-            if self.page.evaluate("document.activeElement.tagName") != "INPUT":
-                continue
             self.page.keyboard.press("Control+A")
             self.page.keyboard.press("Delete")
             self.page.keyboard.type(text, delay=30)
-            self.page.wait_for_timeout(200)
-            if self.page.evaluate("document.activeElement.value") == text:
-                return
-        raise AssertionError(f"{text!r} could not be typed into {name!r}")
+            try:
+                self.find("button", finds).wait_for(state="attached", timeout=5000)
+            except TimeoutError:
+                continue
+            return
+        raise AssertionError(f"{text!r}, typed into {name!r}, found no {finds.pattern!r}")
 
     def settle(self, milliseconds: int = 1200) -> None:
         """Let what moves come to rest, for a picture."""

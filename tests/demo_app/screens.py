@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from films_app.engine.settings import SettingsFile
@@ -43,7 +44,7 @@ def main(bundle: Path, folder: Path) -> None:
                 SettingsFile(Path(data) / "settings.json").change(is_welcomed=True, look=look)
                 with served(bundle, Path(data)) as address:
                     phone = Phone.open(chromium, address, PHONE)
-                    _tour(phone, lambda name, look=look, phone=phone: _take(phone, folder / f"{name}-{look}.jpg"))
+                    _tour(phone, partial(_take_into, phone, folder, look))
                     phone.close()
                     if look == "dark":
                         for name, size in (("tablet", TABLET), ("desktop", DESKTOP)):
@@ -106,6 +107,10 @@ def _tour(phone: Phone, take: Callable[[str], None]) -> None:
             phone.tap("Measure now")
             phone.settle(2500)
         take(name)
+
+
+def _take_into(phone: Phone, folder: Path, look: str, name: str) -> None:
+    _take(phone, folder / f"{name}-{look}.jpg")
 
 
 def _take(phone: Phone, path: Path) -> None:

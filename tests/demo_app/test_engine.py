@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +312,8 @@ def test_flight_mode_leaves_the_own_machine_in_reach() -> None:
 def test_a_damaged_profile_is_said_and_can_be_given_up(device: Device, films: Path, tmp_path: Path) -> None:
     device.run(device.engine.close())
     data = tmp_path / "data"
-    (data / "profiles" / "default" / "profile.db").write_bytes(b"this is no database, and never was one" * 100)
+    with closing(sqlite3.connect(data / "profiles" / "default" / "events.db")) as database:
+        database.execute("PRAGMA user_version = 9999")  # as if by a much newer app
     device.engine = Engine(films, data)
     with pytest.raises(StorageError):
         device.run(device.engine.open("en"))

@@ -129,7 +129,7 @@ def palette(film: Film) -> tuple[str, str, str, str]:
     seed = _seed(film)
     known = [genre for genre in film.genres if genre in _PALETTES]
     colours = _PALETTES[known[seed % len(known)]] if known else _USUAL
-    turn = ((seed >> 8) % 100 / 100 - 0.5) * 0.07
+    turn = ((seed >> 8) % 4096 / 4096 - 0.5) * 0.07
     ground, mass, light, ink = colours
     return _turned(ground, turn), _turned(mass, turn), _turned(light, turn / 2), ink
 
@@ -173,8 +173,9 @@ def _sun(sheet: _Sheet) -> list[str]:
 
 def _rings(sheet: _Sheet) -> list[str]:
     x, y = (sheet.x(share) for share in sheet.dice.choice([(0, 0.1), (1, 0.1), (0.5, 0.3), (1, 0.45)]))
+    first = sheet.dice.uniform(0.1, 0.2)
     return [
-        _ring(x, y, sheet.x(0.16 + 0.17 * step), sheet.x(0.075), _mix(sheet.light, sheet.mass, step / 5))
+        _ring(x, y, sheet.x(first + 0.17 * step), sheet.x(0.075), _mix(sheet.light, sheet.mass, step / 5))
         for step in range(6)
     ]
 
@@ -293,7 +294,7 @@ def _spotlight(sheet: _Sheet) -> list[str]:
 
 
 def _lens(sheet: _Sheet) -> list[str]:
-    x, y = sheet.x(0.5), sheet.y(0.35)
+    x, y = sheet.x(sheet.dice.uniform(0.4, 0.6)), sheet.y(sheet.dice.uniform(0.3, 0.38))
     dim, warm = _mix(sheet.mass, sheet.ground, 0.5), _mix(sheet.light, sheet.mass, 0.5)
     shapes = [
         _circle(x, y, sheet.x(0.42 - 0.08 * step), colour)
