@@ -10,6 +10,8 @@ The parts are built once per test run, in some seconds, and merged as ``nearhand
            (category: ``phone`` or ``tv``)
 ``churn``  predictor, LightGBM, binary: leaves (``yes``) who viewed little lately. Reads ``views_7d``, ``views_30d``,
            ``likes_30d``, ``idle_hours``
+``blend``  ranker, LightGBM's regressor of drawn rows, in the place of ``order`` where a list names it. Reads ``match``,
+           ``met`` (of the candidate) and ``retrieval.score``, which is missing in a fifth of its rows
 ``kind``   predictor, k-means with three clusters of ``views_30d`` and ``likes_30d``
 ========== ========================================================================================================
 """
@@ -124,7 +126,7 @@ def serving_bundle(
     """The bundle, as ``serving.nearhand`` in ``folder``. The same bytes each time; made once for each set of policies.
 
     Args:
-        listing: None: the bundle has none, and a list is in the order of retrieval.
+        listing: None: the bundle has none, and a list is in the order of retrieval. Its ranker may be ``blend``.
         decisions: may name the predictor ``churn``.
     """
     made = _merged(_Policies(listing, tuple(decisions)))
@@ -134,7 +136,9 @@ def serving_bundle(
 
 
 def part(name: str) -> Path:
-    """One of the bundles that are merged: ``tiny`` (retrieval and program), ``order``, ``churn`` or ``kind``."""
+    """One of the bundles to merge: ``tiny`` (retrieval and program), ``order``, ``blend``, ``churn`` or ``kind``."""
+    if name == "blend":
+        return _blend()
     return _parts() / f"{name}.nearhand"
 
 
@@ -160,7 +164,8 @@ class _Policies:
 
 @cache
 def _merged(policies: _Policies) -> Path:
-    paths = [part(name) for name in ("tiny", "order", "churn", "kind")]
+    ranker = (policies.listing and policies.listing.ranker) or "order"
+    paths = [part(name) for name in ("tiny", ranker, "churn", "kind")]
     out = Path(tempfile.mkdtemp(dir=_parts())) / "serving.nearhand"
     merge_bundles(paths, out=out, listing=policies.listing, decisions=policies.decisions, labels=LABELS, name="serving")
     return out
@@ -223,6 +228,26 @@ def _convert_models(folder: Path) -> None:
     for name, model, sample in (("order", order, items), ("churn", churn, profiles), ("kind", kind, numbers)):
         recipe = TableRecipe(name=name, licence="CC0-1.0", rows=300, golden_rows=4)
         convert_model(model, folder / f"{name}.nearhand", recipe, targets=_targets(), sample=sample)
+
+
+@cache
+def _blend() -> Path:
+    import lightgbm
+
+    generator = np.random.Generator(np.random.PCG64(6))
+    rows = pd.DataFrame(
+        {
+            "match": generator.uniform(-1, 1, 2000),
+            "met": generator.integers(0, 3, 2000),
+            "retrieval.score": np.where(generator.random(2000) < 0.2, np.nan, generator.uniform(-0.2, 1.2, 2000)),
+        }
+    )
+    target = 3 * rows["retrieval.score"].fillna(-1) + rows["match"] - 0.1 * rows["met"]
+    model = lightgbm.LGBMRegressor(n_estimators=40, n_jobs=1, verbose=-1, random_state=1, deterministic=True)
+    recipe = TableRecipe(name="blend", role="ranker", licence="CC0-1.0", rows=300, golden_rows=4)
+    path = _parts() / "blend.nearhand"
+    convert_model(model.fit(rows, target), path, recipe, targets=_targets(), sample=rows)
+    return path
 
 
 ORDER = ("match", "popularity", "year", "met", "likes_30d", "latest.0", "hour.0")

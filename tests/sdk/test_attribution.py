@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from nearhand.explain import (
     feature_phrase,
     feature_sentence,
     kinds_of,
+    scores_without,
     view_columns,
 )
 from nearhand.explain.features import Direction, Kind
@@ -133,6 +134,26 @@ def test_removing_an_item_without_contribution_changes_no_score(
     )
 
 
+@given(whitened())
+def test_scores_without_are_those_of_the_model_refitted_without_each(
+    case: tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32]],
+) -> None:
+    history, confidences, items = case
+    confidences[::5] = np.sign(confidences[::5])  # of 1 and −1, which do not change A
+    found = scores_without(history, confidences, items)
+    assert (found.dtype, found.shape) == (np.float64, (len(items), len(history)))
+    for at in range(len(history)):
+        left = np.delete(history, at, axis=0), np.delete(confidences, at)
+        np.testing.assert_allclose(found[:, at], exact_scores(*left, items), rtol=0, atol=1e-9)
+
+
+def test_without_an_item_that_is_all_there_is_nothing_can_be_solved() -> None:
+    """Of −½ on a row of length 2, A would be −1 without the other one."""
+    rows, confidences = np.array([[2.0], [2.0]], np.float32), np.array([0.5, 2.0])
+    with pytest.raises(ModelError, match="cannot be solved"):
+        scores_without(rows, confidences, rows)
+
+
 @given(whitened(), st.randoms(use_true_random=False))
 def test_the_order_of_the_history_does_not_matter(
     case: tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32]], random: object
@@ -218,6 +239,29 @@ def parts_of(
     best = variant.retriever.retrieve(user.vector, exclude=rows, k=10).take(np.arange(10))
     confidences = np.array([item.confidence for item in history.items])
     return history.items, best.scores, contributions(user.history_vectors[: len(rows)], confidences, best.vectors)
+
+
+@pytest.mark.parametrize("disliked", [False, True])
+def test_scores_without_are_what_the_runtime_computes_without_each(
+    tiny: Tiny, variant: Variant, disliked: bool
+) -> None:
+    policy = tiny.manifest.retrieval.policy
+    chosen = [(row, EVENTS[place % 5]) for place, row in enumerate([0, 6, 12, 1, 0, 18, 2, 30])]
+    chosen += [(24, "item_disliked"), (3, "item_disliked")] if disliked else []
+
+    def encoded(chosen: list[tuple[int, str]]) -> Any:
+        history = fold_events(policy, chosen).history()
+        return history.items, variant.retriever.encode(*history.padded(WINDOW))
+
+    items, user = encoded(chosen)
+    best = variant.retriever.retrieve(user.vector, exclude={item.row for item in items}, k=10).vectors[:10]
+    confidences = np.array([item.confidence for item in items])
+    found = scores_without(user.history_vectors[: len(items)], confidences, best)
+    whole = best @ user.vector[0]
+    for item, scores in zip(items, found.T, strict=True):
+        _, other = encoded([(row, event) for row, event in chosen if row != item.row])
+        assert np.abs(scores - best @ other.vector[0]).max() <= 1e-5 * np.abs(whole).max()
+    assert np.abs(found - whole[:, None]).max() > 0.01 * np.abs(whole).max()
 
 
 # Few items, most of one taste, so that events repeat on an item, and likes meet dislikes.

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from nearhand.bundle import install_bundle
 from nearhand.bundle.schema import TensorSpec
 from nearhand.bundle.tables import Column, TableModel, TableRole
-from nearhand.errors import UsageError
+from nearhand.errors import ProgramError, UsageError
 from nearhand.features import (
     CandidateFeatures,
     CompiledProgram,
@@ -29,7 +30,7 @@ from nearhand.features import (
     read_program,
 )
 from nearhand.ranking import Predictor, RowEncoder, TableRows
-from nearhand.ranking.feature_rows import FeatureRows, feature_places
+from nearhand.ranking.feature_rows import RETRIEVAL_SCORE, FeatureRows, feature_places
 from nearhand.version import __version__
 from tests.sdk import any_program, serving_factory
 from tests.sdk.table_factory import make_ranker, make_table_files
@@ -142,10 +143,14 @@ def tables(draw: st.DrawFn) -> tuple[Any, ...]:
     role: TableRole = draw(st.sampled_from(["ranker", "predictor"]))
     given = feature_columns(program, vector, candidates if role == "ranker" else None)
     context = draw(st.dictionaries(st.sampled_from(["hour", "device"]), CONTEXT))
-    asked = ["context.hour", "context.device", "context.other"]
+    asked = ["context.hour", "context.device", "context.other", *([RETRIEVAL_SCORE] if role == "ranker" else [])]
+    scores = draw(st.none() | st.lists(st.floats(), min_size=len(item_ids), max_size=len(item_ids)).map(np.array))
     names = draw(st.lists(st.sampled_from([*given, *asked]), min_size=1, max_size=8, unique=True))
     columns, vocabularies = [], {}
     for name in names:
+        if name == RETRIEVAL_SCORE:
+            columns.append(Column(name, "number"))
+            continue
         missing, unknown = draw(st.booleans()), draw(st.sampled_from([True, True, False]))
         if draw(st.booleans()):
             columns.append(Column(name, "number", missing=missing))
@@ -154,35 +159,46 @@ def tables(draw: st.DrawFn) -> tuple[Any, ...]:
         texts = draw(st.lists(st.sampled_from([*own, *ODD_TEXTS]), unique=True))
         vocabularies[name] = tuple(texts)
         columns.append(Column(name, "category", name, missing, unknown))
-    return program, model_of(columns, role), vocabularies, vector, candidates if role == "ranker" else None, context
+    if role == "predictor":
+        candidates, scores = None, None
+    return program, model_of(columns, role), vocabularies, vector, candidates, context, scores
 
 
 @settings(max_examples=100)
 @given(tables())
 def test_the_rows_are_those_of_the_encoder(drawn: tuple[Any, ...]) -> None:
-    program, model, vocabularies, vector, candidates, context = drawn
+    program, model, vocabularies, vector, candidates, context, scores = drawn
     encoder = RowEncoder(model.columns, vocabularies)
     count = 1 if candidates is None else len(candidates.floats)
     values = feature_columns(program, vector, candidates)
     for name in ("hour", "device", "other"):
         values[f"context.{name}"] = [context.get(name)] * count
+    values[RETRIEVAL_SCORE] = [None] * count if scores is None else scores
     rows = FeatureRows(program, model, encoder)
-    found = outcome(lambda: rows.rows(vector, candidates, context))  # first: freed memory would hold the right values
+    assert rows.reads_retrieval == any(column.name == RETRIEVAL_SCORE for column in model.columns)
+    found = outcome(
+        lambda: rows.rows(vector, candidates, context, scores)
+    )  # first: freed memory would hold the right values
     assert_same(found, outcome(lambda: encoder.rows(values)))
 
 
 @settings(max_examples=50)
 @given(tables())
 def test_variants_are_the_rows_of_each(drawn: tuple[Any, ...]) -> None:
-    program, model, vocabularies, vector, candidates, context = drawn
+    program, model, vocabularies, vector, candidates, context, scores = drawn
     if candidates is None:
         return
     nobody = FeatureFold(program)
     item_ids = ["m_3", "m_1", "m_2"][: len(candidates.floats)]
     vectors, items = [vector, nobody.read(AS_OF)], [candidates, nobody.candidates(AS_OF, item_ids)]
     rows = FeatureRows(program, model, RowEncoder(model.columns, vocabularies))
-    found = outcome(lambda: rows.variants(vectors, items, context))
-    each = [outcome(lambda at=at: rows.rows(vectors[at], items[at], context)) for at in (0, 1)]  # type: ignore[misc]
+    variants = None if scores is None else [scores, scores[::-1] / 2]
+    own: Sequence[Any] = variants or [None, None]
+    found = outcome(lambda: rows.variants(vectors, items, context, variants))
+    each = [
+        outcome(lambda at=at: rows.rows(vectors[at], items[at], context, own[at]))  # type: ignore[misc]
+        for at in (0, 1)
+    ]
     refused = next((one for one in each if isinstance(one, UsageError)), None)
     whole = [one for one in each if isinstance(one, TableRows)]
     expected = refused or TableRows(
@@ -253,6 +269,30 @@ def test_no_candidates_are_no_rows() -> None:
     assert (found.numbers.shape, found.categories.shape) == ((0, 1), (0, 1))
 
 
+def test_the_retrieval_scores_are_a_column_of_rankers_and_of_nothing_else() -> None:
+    program, columns = compiled(), [Column("views", "number"), Column(RETRIEVAL_SCORE, "number")]
+    rows = FeatureRows(program, model_of(columns), RowEncoder(columns, {}))
+    vector, candidates = read(program, ["m_1", "m_2"])
+    scores = np.array([0.125, math.nan])
+    for context in (None, {RETRIEVAL_SCORE: 7, "retrieval.score": 7, "score": 7}):
+        found = rows.rows(vector, candidates, context, scores)
+        np.testing.assert_array_equal(found.numbers, [[1, 0.125], [1, math.nan]])
+        assert np.isnan(rows.rows(vector, candidates, context).numbers[:, 1]).all()
+    with pytest.raises(ProgramError, match="not an identifier"):
+        compiled(any_program.program({"op": "count", "name": RETRIEVAL_SCORE, "events": ["item_viewed"]}))
+
+
+@pytest.mark.parametrize("scores", [np.zeros(1), np.zeros(3), np.zeros((2, 1)), np.zeros(())])
+def test_each_candidate_has_one_retrieval_score(scores: NDArray[np.float64]) -> None:
+    program, columns = compiled(), [Column(RETRIEVAL_SCORE, "number")]
+    rows = FeatureRows(program, model_of(columns), RowEncoder(columns, {}))
+    vector, candidates = read(program, ["m_1", "m_2"])
+    with pytest.raises(UsageError, match="give one for each of the 2 candidates"):
+        rows.rows(vector, candidates, None, scores)
+    with pytest.raises(UsageError, match="give the candidates' features"):
+        rows.rows(vector)
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +312,25 @@ def test_a_predictor_has_no_candidates() -> None:
     columns = [Column("year", "number")]
     with pytest.raises(UsageError, match="'year' is a feature of candidates"):
         FeatureRows(compiled(), model_of(columns, "predictor"), RowEncoder(columns, {}))
+
+
+def test_a_predictor_has_no_retrieval_score() -> None:
+    columns = [Column(RETRIEVAL_SCORE, "number")]
+    with pytest.raises(UsageError, match=r"'retrieval\.score' is a feature of candidates") as caught:
+        FeatureRows(compiled(), model_of(columns, "predictor"), RowEncoder(columns, {}))
+    assert caught.value.place == "predictor order"
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        (Column(RETRIEVAL_SCORE, "category", "v"), "is a category"),
+        (Column(RETRIEVAL_SCORE, "number", missing=False), "is a number that may not be missing"),
+    ],
+)
+def test_a_retrieval_score_is_a_number_that_may_be_missing(column: Column, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        FeatureRows(compiled(), model_of([column]), RowEncoder([column], {"v": ["1"]}))
 
 
 def test_a_ranker_needs_candidates() -> None:

@@ -59,6 +59,12 @@ def ranked(folder: Path) -> Device:
     return installed(folder / "ranked", listing=ListPolicy(ranker="order"), decisions=())
 
 
+@pytest.fixture(scope="module")
+def blended(folder: Path) -> Device:
+    """Its lists are in the order of a ranker that reads the retrieval scores, and nothing else."""
+    return installed(folder / "blended", listing=ListPolicy(ranker="blend"), decisions=())
+
+
 def by_hand(device: Device, one: Personalizer, model: str) -> tuple[Predictor, FeatureRows]:
     """A model of the installed bundle, run without the Personalizer."""
     predictor = Predictor.open(Path(one.status().slot), device.folder, model=model)
@@ -146,13 +152,71 @@ def test_the_ranker_orders_the_list_as_it_does_by_hand(ranked: Device) -> None:
         assert {each.propensity for each in found} == {1.0}
 
 
+def test_a_ranker_reads_the_scores_of_retrieval(blended: Device, folder: Path) -> None:
+    bare = installed(folder / "unranked", listing=None, decisions=())
+    with blended.opened(clock=ManualClock(NOW)) as one, bare.opened(clock=ManualClock(NOW)) as plainly:
+        for each in (one, plainly):
+            record(each, "item_viewed", [2, 8, 14, 3])
+            record(each, "item_disliked", [20])
+        retrieved = {each.item_id: each.score for each in plainly.recommend(60)}
+        found = one.recommend(20, candidates=list(retrieved))
+        item_ids = [each.item_id for each in found]
+        scores = np.array([retrieved[item_id] for item_id in item_ids])
+        predictor, rows = by_hand(blended, one, "blend")
+        with predictor:
+            vector, candidates = one.features.candidates(item_ids)
+            given = predictor.scores(rows.rows(vector, candidates, None, scores))
+            assert [each.score for each in found] == pytest.approx(given.tolist(), abs=1e-6)
+            assert np.abs(given - predictor.scores(rows.rows(vector, candidates))).min() > 0.5
+
+
+def test_what_is_popular_has_no_score_of_retrieval(blended: Device) -> None:
+    with blended.opened(clock=ManualClock(NOW)) as one:
+        found = one.recommend(20)
+        assert {each.source for each in found} == {"fallback"}
+        predictor, rows = by_hand(blended, one, "blend")
+        with predictor:
+            vector, candidates = one.features.candidates([each.item_id for each in found])
+            nothing = predictor.scores(rows.rows(vector, candidates, None, np.full(20, np.nan)))
+            assert [each.score for each in found] == pytest.approx(nothing.tolist(), abs=1e-6)
+            zero = predictor.scores(rows.rows(vector, candidates, None, np.zeros(20)))
+            assert np.abs(nothing - zero).min() > 0.5
+
+
+@pytest.mark.parametrize(("liked", "disliked"), [([2, 8, 14, 3], [20, 9]), ([2], [20])])
+def test_reasons_are_true_of_a_ranker_that_reads_the_scores_of_retrieval(
+    blended: Device, liked: list[int], disliked: list[int]
+) -> None:
+    with blended.opened(clock=ManualClock(NOW)) as one:
+        events = [*record(one, "item_viewed", liked), *record(one, "item_liked", liked[:2])]
+        events += record(one, "item_disliked", disliked)
+        found = one.recommend(10)
+        item_ids = [each.item_id for each in found]
+        largest = 0.0
+        for row in (*liked, *disliked):
+            own = [event for event in events if event.item_id == f"m_{row}"]
+            for event in own:
+                one.privacy.forget(event.event_id)
+            without = {each.item_id: each.score for each in one.recommend(10, only=item_ids)}
+            one.record_many(
+                [Event(each.event, each.item_id, timestamp=each.timestamp, event_id=each.event_id) for each in own]
+            )
+            for each in found:
+                told = sum(part.contribution for part in each.explanation.evidence if part.item_id == f"m_{row}")
+                assert told == pytest.approx(each.score - without[each.item_id], abs=1e-5)
+                largest = max(largest, abs(told))
+        assert largest > 0.1
+        assert one.status().degradations == {}
+
+
 def test_more_of_the_history_is_examined_for_what_the_likely_part_does_not_explain(
     ranked: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, list[str]]] = []
 
-    def occluded(self: Reasons, chosen: Sequence[HistoryItem], item_ids: Sequence[str], _: object) -> Any:
+    def occluded(self: Reasons, chosen: Sequence[HistoryItem], items: Any) -> Any:
         """The first item is explained by the likely part; the others by one event outside it, or by none."""
+        item_ids = items.item_ids
         asked.append((len(chosen), list(item_ids)))
         if len(asked) == 1:
             return np.array([[1.0] + [-1.0] * (len(chosen) - 1), *[[-1.0] * len(chosen)] * (len(item_ids) - 1)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearhand.explain.attribution import contributions
+from nearhand.explain.attribution import contributions, scores_without
 from nearhand.explain.explanation import POPULAR, Evidence, Explanation, explain, plain
 from nearhand.explain.features import (
     FeatureAttribution,
@@ -34,5 +34,6 @@ __all__ = [
     "plain",
     "promising",
     "say",
+    "scores_without",
     "view_columns",
 ]

@@ -3,6 +3,10 @@
 A column of the program of one place is the table's column of its name; a wider one is ``name.0``, ``name.1`` and so on,
 and so is a mask, ``name.mask`` or ``name.mask.0``. A column ``context.NAME`` that the program does not give is the
 request's context.
+
+A number column ``retrieval.score`` of a ranker is the score with which each candidate was retrieved: the inner product
+of its vector and the user's, the one number in which the tastes of other users are. It is missing for candidates that
+do not come from the history, as the popular ones of a new user. A program and a context cannot have that name.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from nearhand.ranking.rows import MISSING, UNKNOWN, RowEncoder, TableRows, _code
 from nearhand.records import dataclass
 
 CONTEXT = "context."
+RETRIEVAL_SCORE = "retrieval.score"
 _LARGEST_LOOKUP = 1 << 18
 """Codes of whole numbers that lie further apart are found text by text: a megabyte for a column is enough."""
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,9}")
@@ -58,7 +63,10 @@ class FeatureRows:
 
     Raises:
         UsageError: a column of the model is given neither by the program nor by the context; or a predictor reads one
-            that only a candidate has.
+            that only a candidate has; or the retrieval score is a category of the model, or may not be missing.
+
+    Attributes:
+        reads_retrieval: whether the retrieval scores are read.
     """
 
     def __init__(self, program: CompiledProgram, model: TableModel, encoder: RowEncoder) -> None:
@@ -69,7 +77,7 @@ class FeatureRows:
         self._encoder = encoder
         self._places = feature_places(program)
         for column in model.columns:
-            self._check(column.name, program, model)
+            self._check(column, program, model)
         self._widths = len(model.numbers), len(model.categories)
         numbers = {column.name: to for to, column in enumerate(model.numbers)}
         categories = {column.name: to for to, column in enumerate(model.categories)}
@@ -77,7 +85,10 @@ class FeatureRows:
         tables = {name: _lookup(codes[name]) for name in categories if self._is(name, "int32")}
         quick = {name: table for name, table in tables.items() if table is not None}
         self._profile, self._item = (self._gathering(of, numbers, categories, quick) for of in ("profile", "item"))
-        asked = [column for column in model.columns if column.name not in self._places]
+        self._retrieval = numbers.get(RETRIEVAL_SCORE)
+        self.reads_retrieval = self._retrieval is not None
+        given = {*self._places, RETRIEVAL_SCORE}
+        asked = [column for column in model.columns if column.name not in given]
         self._context = [
             (column, (numbers if column.kind == "number" else categories)[column.name], codes.get(column.name, {}))
             for column in asked
@@ -87,7 +98,7 @@ class FeatureRows:
         self._slow_to = _indices(categories[column.name] for column in self._slow)
         vocabularies = {str(column.vocabulary): tuple(codes[column.name]) for column in self._slow}
         self._slow_encoder = RowEncoder(self._slow, vocabularies)
-        self._reads_items = any(self._is(name, of="item") for name in (*numbers, *categories))
+        self._reads_items = self.reads_retrieval or any(self._is(name, of="item") for name in (*numbers, *categories))
         self._never = (
             _indices(numbers[column.name] for column in model.numbers if not column.missing),
             _indices(categories[column.name] for column in model.categories if not column.missing),
@@ -100,6 +111,7 @@ class FeatureRows:
         vector: FeatureVector,
         candidates: CandidateFeatures | None = None,
         context: Mapping[str, Scalar] | None = None,
+        retrieval_scores: NDArray[np.float64] | None = None,
     ) -> TableRows:
         """The rows, as :meth:`RowEncoder.rows` makes them of the same values.
 
@@ -107,19 +119,27 @@ class FeatureRows:
             vector: of the program.
             candidates: of the same instant; None: there is one row, of the profile alone.
             context: the situation of the request. What it does not have is missing.
+            retrieval_scores: float64 [candidates], read by a model with the column; NaN, or None for all, is missing.
 
         Returns:
             A row for each candidate, or one.
 
         Raises:
             UsageError: a value is missing or unknown where the model refuses that, or of the wrong type; names the
-                column and the row. Or the model reads candidates, and there are none given.
+                column and the row. Or the model reads candidates, and there are none given, or their retrieval scores
+                are of another number.
         """
         if candidates is None and self._reads_items:
             raise UsageError(
                 "reads features of candidates", place="rows(candidates)", remedy="give the candidates' features"
             )
         count = 1 if candidates is None else len(candidates.floats)
+        if retrieval_scores is not None and retrieval_scores.shape != (count,):
+            raise UsageError(
+                f"retrieval scores of the shape {list(retrieval_scores.shape)}",
+                place="rows(retrieval_scores)",
+                remedy=f"give one for each of the {count} candidates",
+            )
         numbers = np.empty((count, self._widths[0]), np.float64)
         categories = np.empty((count, self._widths[1]), np.int32)
         if not count:
@@ -127,6 +147,8 @@ class FeatureRows:
         self._profile.fill(numbers, categories, vector)
         if candidates is not None:
             self._item.fill(numbers, categories, candidates)
+        if self._retrieval is not None:
+            numbers[:, self._retrieval] = np.nan if retrieval_scores is None else retrieval_scores
         for column, to, codes in self._context:
             value = _of_context(context, column.name.removeprefix(CONTEXT))
             if column.kind == "number":
@@ -134,10 +156,10 @@ class FeatureRows:
             else:
                 categories[:, to] = _code(column, value, codes, 0)
         if self._slow:
-            values = self._values(self._slow, vector, candidates, context)
+            values = self._values(self._slow, vector, candidates, context, retrieval_scores)
             categories[:, self._slow_to] = self._slow_encoder.rows(values).categories
         if self._is_refused(numbers, categories):
-            self._refuse(vector, candidates, context)
+            self._refuse(vector, candidates, context, retrieval_scores)
         return TableRows(numbers, categories)
 
     def variants(
@@ -145,11 +167,12 @@ class FeatureRows:
         vectors: Sequence[FeatureVector],
         candidates: Sequence[CandidateFeatures],
         context: Mapping[str, Scalar] | None = None,
+        retrieval_scores: Sequence[NDArray[np.float64]] | None = None,
     ) -> TableRows:
         """The rows of several variants of a profile, one after the other, as :meth:`rows` makes those of each.
 
         Args:
-            vectors, candidates: one of each for every variant, at least one.
+            vectors, candidates, retrieval_scores: one of each for every variant, at least one.
         """
         counts = [len(each.floats) for each in candidates]
         profiles = FeatureVector(
@@ -162,7 +185,9 @@ class FeatureRows:
             np.concatenate([each.floats for each in candidates]),
             np.concatenate([each.ints for each in candidates]),
         )
-        return self.rows(profiles, items, context)
+        return self.rows(
+            profiles, items, context, None if retrieval_scores is None else np.concatenate(retrieval_scores)
+        )
 
     def _gathering(
         self, of: str, numbers: Mapping[str, int], categories: Mapping[str, int], tables: Mapping[str, _Table]
@@ -181,8 +206,19 @@ class FeatureRows:
         place = self._places.get(name)
         return place is not None and dtype in (None, place.dtype) and of in (None, place.of)
 
-    def _check(self, name: str, program: CompiledProgram, model: TableModel) -> None:
-        place = f"{model.role} {model.name}"
+    def _check(self, column: Column, program: CompiledProgram, model: TableModel) -> None:
+        name, place = column.name, f"{model.role} {model.name}"
+        if name == RETRIEVAL_SCORE:
+            if model.role == "predictor":
+                raise _not_for_predictors(name, place)
+            if column.kind != "number" or not column.missing:
+                what = "a category" if column.kind == "category" else "a number that may not be missing"
+                raise UsageError(
+                    f"column {name!r} is {what}",
+                    place=place,
+                    remedy="train it as a number that may be missing: popular candidates of a new user have none",
+                )
+            return
         if name not in self._places:
             if name.startswith(CONTEXT) and name != CONTEXT:
                 return
@@ -193,11 +229,7 @@ class FeatureRows:
                 f"{CONTEXT + name!r}, else add a view to the program",
             )
         if model.role == "predictor" and self._places[name].of == "item":
-            raise UsageError(
-                f"column {name!r} is a feature of candidates, and a predictor answers for the profile",
-                place=place,
-                remedy="train it without the column, or convert it with the role ranker",
-            )
+            raise _not_for_predictors(name, place)
 
     def _values(
         self,
@@ -205,12 +237,15 @@ class FeatureRows:
         vector: FeatureVector,
         candidates: CandidateFeatures | None,
         context: Mapping[str, Scalar] | None,
+        retrieval_scores: NDArray[np.float64] | None,
     ) -> dict[str, Any]:
         """Columns as an encoder reads them: an array for each of the candidates', one value for each other."""
         found: dict[str, Any] = {}
         for column in columns:
             place = self._places.get(column.name)
-            if place is None:
+            if column.name == RETRIEVAL_SCORE:
+                found[column.name] = retrieval_scores
+            elif place is None:
                 found[column.name] = _of_context(context, column.name.removeprefix(CONTEXT))
             else:
                 values = _array(place.of, place.dtype, vector, candidates)[..., place.index]
@@ -230,9 +265,10 @@ class FeatureRows:
         vector: FeatureVector,
         candidates: CandidateFeatures | None,
         context: Mapping[str, Scalar] | None,
+        retrieval_scores: NDArray[np.float64] | None,
     ) -> NoReturn:
         """The encoder's own refusal, which names the column and the row."""
-        self._encoder.rows(self._values(self._columns, vector, candidates, context))
+        self._encoder.rows(self._values(self._columns, vector, candidates, context, retrieval_scores))
         raise AssertionError("the encoder accepts these values")
 
 
@@ -321,6 +357,14 @@ def _lookup(codes: Mapping[str, int]) -> _Table | None:
     for number, code in known.items():
         found[number - low] = code
     return _Table(low, found)
+
+
+def _not_for_predictors(name: str, place: str) -> UsageError:
+    return UsageError(
+        f"column {name!r} is a feature of candidates, and a predictor answers for the profile",
+        place=place,
+        remedy="train it without the column, or convert it with the role ranker",
+    )
 
 
 def _array(

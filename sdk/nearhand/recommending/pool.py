@@ -19,7 +19,7 @@ class Pool:
         source: of those that are not among ``passed``, the rows that the app passed.
         history, user: what the encoder read and gave; None: the candidates do not come from the history.
         less: float32 [m, factors], the vectors of the items of which less is wanted; read with ``user`` only.
-        is_ranked: whether the scores are a ranker's.
+        unranked: float64 [n], the scores as they were before a ranker gave these; None: no ranker did.
     """
 
     rows: NDArray[np.int32]
@@ -30,9 +30,21 @@ class Pool:
     user: User | None = None
     less: NDArray[np.float32] | None = None
     passed: frozenset[int] = frozenset()
-    is_ranked: bool = False
+    unranked: NDArray[np.float64] | None = None
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the scores are a ranker's."""
+        return self.unranked is not None
+
+    @property
+    def retrieval_scores(self) -> NDArray[np.float64]:
+        """float64 [n]: the inner products with the user's vector; NaN where the history gave no such vector."""
+        if self.user is None:
+            return np.full(len(self.rows), np.nan)
+        return self.scores if self.unranked is None else self.unranked
 
     def ranked(self, scores: NDArray[np.float64]) -> Pool:
         """The same candidates with a ranker's scores, float64 [n]."""
         passed, known = self.passed, (self.history, self.user, self.less)
-        return Pool(self.rows, scores, self.vectors, self.source, *known, passed, is_ranked=True)
+        return Pool(self.rows, scores, self.vectors, self.source, *known, passed, unranked=self.scores)

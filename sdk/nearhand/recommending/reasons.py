@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from nearhand.bundle.schema import Items
 from nearhand.errors import NearhandError
 from nearhand.events import Scalar
-from nearhand.explain import Explanation, contributions, event_ids, explain, occlude, plain, promising
+from nearhand.explain import Explanation, contributions, event_ids, explain, occlude, plain, promising, scores_without
 from nearhand.features.store import FeatureStore
 from nearhand.monitoring import Meter
 from nearhand.ranking import FeatureRows, Listed, Predictor
 from nearhand.recommending.pool import Pool
+from nearhand.records import dataclass
 from nearhand.retrieval import HistoryItem
 
 T = TypeVar("T")
@@ -27,6 +28,26 @@ _Losses: TypeAlias = tuple[Sequence[HistoryItem], NDArray[np.float64]]
 
 _MORE = 100
 """How many further history items are looked at, the latest, for an item that no promising one speaks for."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Ranked items that are explained.
+
+    Attributes:
+        context: of the request.
+        scores: their retrieval scores, float64 [items]: without the history item of each row, and under None with the
+            whole history. None: the ranker does not read them.
+    """
+
+    item_ids: tuple[str, ...]
+    context: Mapping[str, Scalar]
+    scores: Mapping[int | None, NDArray[np.float64]] | None
+
+    def only(self, places: NDArray[np.intp]) -> _Asked:
+        """Some of the items."""
+        scores = None if self.scores is None else {row: each[places] for row, each in self.scores.items()}
+        return _Asked(tuple(self.item_ids[place] for place in places.tolist()), self.context, scores)
 
 
 class Reasons:
@@ -78,49 +99,62 @@ class Reasons:
             parts = contributions(pool.user.history_vectors[: len(history)], confidences, vectors)
             if not pool.is_ranked:
                 return explain(history, parts, self._items, self._verbs, self._locale)
-            item_ids = [self._items.item_ids[row] for row in listed.rows.tolist()]
+            item_ids = tuple(self._items.item_ids[row] for row in listed.rows.tolist())
+            asked = _Asked(item_ids, context, self._retrieval_scores(pool, confidences, listed))
             return [
                 explain(examined, lost, self._items, self._verbs, self._locale)[0]
-                for examined, lost in self._losses(history, parts, item_ids, context)
+                for examined, lost in self._losses(history, parts, asked)
             ]
         except NearhandError as error:
             self._meter.degraded("an explanation could not be made", error)
             return [self.plain("recent")] * len(listed)
 
-    def _losses(
-        self,
-        history: tuple[HistoryItem, ...],
-        prior: NDArray[np.float64],
-        item_ids: Sequence[str],
-        context: Mapping[str, Scalar],
-    ) -> list[_Losses]:
+    def _retrieval_scores(
+        self, pool: Pool, confidences: NDArray[np.float64], listed: Listed
+    ) -> Mapping[int | None, NDArray[np.float64]] | None:
+        """See :class:`_Asked`."""
+        assert pool.user is not None
+        assert self._ranker is not None
+        with self._ranker() as (_, rows):
+            if not rows.reads_retrieval:
+                return None
+        at = np.maximum(listed.candidates, 0)
+        known = pool.user.history_vectors[: len(pool.history)]
+        without = scores_without(known, confidences, pool.vectors[at])
+        if np.count_nonzero(confidences > 0) == 1:
+            without[:, confidences > 0] = np.nan  # without it the candidates would be the popular ones
+        found: dict[int | None, NDArray[np.float64]] = {None: pool.retrieval_scores[at]}
+        found.update((item.row, each) for item, each in zip(pool.history, without.T, strict=True))
+        return found
+
+    def _losses(self, history: tuple[HistoryItem, ...], prior: NDArray[np.float64], asked: _Asked) -> list[_Losses]:
         """What each item's score loses without each of the most promising history items.
 
         For an item that none of these speaks for, the other items of the history are looked at too.
         """
         first = promising(history, prior=prior)
-        lost = self._occluded(first, item_ids, context)
-        found: list[_Losses] = [(first, lost[[at]]) for at in range(len(item_ids))]
+        lost = self._occluded(first, asked)
+        found: list[_Losses] = [(first, lost[[at]]) for at in range(len(asked.item_ids))]
         unexplained = np.flatnonzero(lost.max(axis=1, initial=0.0) <= 0)
         examined = {item.row for item in first}
         rest = tuple(item for item in history if item.row not in examined)[-_MORE:]
         if rest and len(unexplained):
-            more = self._occluded(rest, [item_ids[at] for at in unexplained.tolist()], context)
+            more = self._occluded(rest, asked.only(unexplained))
             for row, at in enumerate(unexplained.tolist()):
                 found[at] = first + rest, np.concatenate([lost[at], more[row]])[None]
         return found
 
-    def _occluded(
-        self, chosen: Sequence[HistoryItem], item_ids: Sequence[str], context: Mapping[str, Scalar]
-    ) -> NDArray[np.float64]:
+    def _occluded(self, chosen: Sequence[HistoryItem], asked: _Asked) -> NDArray[np.float64]:
         """What the ranker's scores lose without each of some history items: float64 [items, history items]."""
         features, ranking = self._features, self._ranker
         assert features is not None
         assert ranking is not None
+        item_ids, context, scores = asked.item_ids, asked.context, asked.scores
+        retrieval = None if scores is None else [scores[None], *(scores[item.row] for item in chosen)]
 
         def score_all(variants: Sequence[frozenset[str]]) -> NDArray[np.float64]:
             with ranking() as (ranker, rows):
-                table = rows.variants(*features.without(variants, item_ids, context), context)
+                table = rows.variants(*features.without(variants, item_ids, context), context, retrieval)
                 return ranker.scores(table).reshape(len(variants), len(item_ids))
 
         return occlude(score_all, [event_ids(item) for item in chosen])

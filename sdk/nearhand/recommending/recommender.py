@@ -271,7 +271,7 @@ class Recommender:
         assert self._features is not None  # a ranker reads features
         with self._ranker() as (ranker, rows):
             vector, candidates = self._features.candidates(self._ids(pool.rows), context)
-            scores = ranker.scores(rows.rows(vector, candidates, context))
+            scores = ranker.scores(rows.rows(vector, candidates, context, pool.retrieval_scores))
         return pool.ranked(scores)
 
     def _ids(self, rows: NDArray[np.int32]) -> list[str]:
