@@ -159,9 +159,8 @@ def tables(draw: st.DrawFn) -> tuple[Any, ...]:
         texts = draw(st.lists(st.sampled_from([*own, *ODD_TEXTS]), unique=True))
         vocabularies[name] = tuple(texts)
         columns.append(Column(name, "category", name, missing, unknown))
-    if role == "predictor":
-        candidates, scores = None, None
-    return program, model_of(columns, role), vocabularies, vector, candidates, context, scores
+    found = program, model_of(columns, role), vocabularies, vector
+    return (*found, candidates, context, scores) if role == "ranker" else (*found, None, context, None)
 
 
 @settings(max_examples=100)
