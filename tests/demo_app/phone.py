@@ -136,6 +136,14 @@ class Phone:
         """Wait until it is there."""
         self.find(role, name).wait_for(state="attached")
 
+    def appears(self, role: Role, name: str | re.Pattern[str], within_ms: int = 5000) -> bool:
+        """Whether it is there before long."""
+        try:
+            self.find(role, name).wait_for(state="attached", timeout=within_ms)
+        except TimeoutError:
+            return False
+        return True
+
     def says(self, text: str) -> None:
         """Wait until that can be read somewhere, by who sees and by who listens."""
         self.page.wait_for_function(_SAYS, arg=text)
@@ -175,11 +183,8 @@ class Phone:
             self.page.keyboard.press("Control+A")
             self.page.keyboard.press("Delete")
             self.page.keyboard.type(text, delay=30)
-            try:
-                self.find("button", finds).wait_for(state="attached", timeout=5000)
-            except TimeoutError:
-                continue
-            return
+            if self.appears("button", finds):
+                return
         raise AssertionError(f"{text!r}, typed into {name!r}, found no {finds.pattern!r}")
 
     def settle(self, milliseconds: int = 1200) -> None:

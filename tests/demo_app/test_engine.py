@@ -219,6 +219,15 @@ def test_a_restart_changes_nothing(device: Device) -> None:
     assert titles(device.run(device.engine.home())) == before
 
 
+def test_a_pause_changes_nothing(device: Device) -> None:
+    welcomed(device)
+    before = titles(device.run(device.engine.home()))
+    device.run(device.engine.pause())
+    assert titles(device.run(device.engine.home())) == before
+    device.run(device.engine.resume())
+    assert titles(device.run(device.engine.home())) == before
+
+
 def test_every_variant_gives_the_same_films(device: Device) -> None:
     welcomed(device)
     hood = device.run(device.engine.hood())

@@ -184,6 +184,42 @@ def test_erasing_leads_to_the_first_step(films: Path, tmp_path: Path) -> None:
     play(films, tmp_path, story)
 
 
+def test_what_one_window_does_the_others_show(films: Path, tmp_path: Path) -> None:
+    async def story(session: Session) -> None:
+        other = Session(session.engine, "en")
+        others_for_you = ForYou(other)
+        await other.boot()
+        told: list[object] = []
+        leave = session.engine.follow(told.append)
+        for_you = await ready(session)
+        assert told == [session]
+        await other.follow_others()
+        phases = [other.phase]
+        assert for_you.home is not None
+        assert others_for_you.home is not None
+        assert for_you.home.hero is not None
+        assert others_for_you.home.hero is not None
+        assert others_for_you.home.hero.film == for_you.home.hero.film
+        leave()
+        await YourPrivacy(session).erase()
+        await other.follow_others()
+        assert [*phases, other.phase] == ["ready", "welcome"]
+        assert told == [session]
+
+    play(films, tmp_path, story)
+
+
+def test_the_device_decides_the_language_until_the_user_does(films: Path, tmp_path: Path) -> None:
+    async def story(session: Session) -> None:
+        await session.hear_language("fr")
+        assert session.language == "fr"
+        await session.set_language("hi")
+        await session.hear_language("de")
+        assert session.language == "hi"
+
+    play(films, tmp_path, story)
+
+
 def test_what_was_searched_for_is_noted_once_nothing_more_is_typed(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import flet as ft
 
 from films_app.engine import Engine
+from films_app.i18n import NAMES
 from films_app.state import Session
 from films_app.ui import theme
 from films_app.ui.app import App, Screens
 
 BUNDLE = "films.nearhand"
+_BACKGROUND = (ft.AppLifecycleState.PAUSE, ft.AppLifecycleState.HIDE)
 
 
 @cache
@@ -39,12 +41,14 @@ def data_path() -> Path:
 
 async def main(page: ft.Page) -> None:
     """One window."""
-    locales = page.locale_configuration.supported_locales if page.locale_configuration else []
-    session = Session(engine(), locales[0].language_code if locales else "en")
+    shared = engine()
+    session = Session(shared, "en")
     screens = Screens(session)
     page.title = session.texts("app")
     page.fonts = theme.FONTS
     page.theme, page.dark_theme = theme.theme(theme.LIGHT), theme.theme(theme.DARK)
+    page.theme_mode = ft.ThemeMode(session.look)
+    page.locale_configuration = ft.LocaleConfiguration([ft.Locale(language) for language in NAMES])
     page.padding = 0
 
     def look() -> None:
@@ -52,6 +56,10 @@ async def main(page: ft.Page) -> None:
         if page.theme_mode != mode:
             page.theme_mode = mode
             page.update()
+
+    def changed_elsewhere(by: object) -> None:
+        if by is not session and page.session.connection is not None:  # None: nobody is looking just now
+            page.run_task(session.follow_others)
 
     def resized(event: ft.PageResizeEvent) -> None:
         session.resize(event.width)
@@ -62,10 +70,32 @@ async def main(page: ft.Page) -> None:
     async def popped(_: ft.ViewPopEvent) -> None:
         await page.push_route(session.route_back)
 
-    page.theme_mode = ft.ThemeMode(session.look)
+    async def spoken(event: ft.LocaleChangeEvent) -> None:
+        if event.locales:
+            await session.hear_language(event.locales[0].language_code)
+
+    async def lived(event: ft.AppLifecycleStateChangeEvent) -> None:
+        if not page.web and event.state in _BACKGROUND:  # in a browser other windows may go on
+            await shared.pause()
+        elif not page.web and event.state == ft.AppLifecycleState.RESUME:
+            await shared.resume()
+
+    async def seen_again(_: ft.Event[ft.Page]) -> None:
+        await session.follow_others()
+
+    leave = shared.follow(changed_elsewhere)
+
+    def closed(_: ft.Event[ft.Page]) -> None:
+        leave()
+
     session.follow(look)
     session.resize(page.width or 390)
     page.on_resize, page.on_route_change, page.on_view_pop = resized, routed, popped
+    page.on_locale_change, page.on_app_lifecycle_state_change, page.on_close = spoken, lived, closed
+    page.on_connect = seen_again
     session.go(page.route)
     page.render_views(App, screens)
     await session.boot()
+    device = await page.get_device_info()
+    if device is not None and device.locales:
+        await session.hear_language(device.locales[0].language_code)

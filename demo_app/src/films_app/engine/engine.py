@@ -90,8 +90,19 @@ class Engine:
         self._personalizer: Personalizer | None = None
         self._durations: deque[float] = deque(maxlen=200)
         self._shown: str | None = None
+        self._followers: list[Callable[[object], None]] = []
         self.catalogue: Catalogue | None = None
         FLIGHT_MODE.switch(self._settings.current.is_in_flight)
+
+    def follow(self, told: Callable[[object], None]) -> Callable[[], None]:
+        """Be told, with who did it, when the profile has changed, until what this returns is called."""
+        self._followers.append(told)
+        return lambda: self._followers.remove(told)
+
+    def announce(self, by: object) -> None:
+        """Tell all who follow that the profile has changed."""
+        for told in tuple(self._followers):
+            told(by)
 
     @property
     def settings(self) -> Settings:
@@ -133,6 +144,14 @@ class Engine:
             NearhandError: it does not run here.
         """
         await self._do(lambda: self._reopen(self._language, runtime, precision))
+
+    async def pause(self) -> None:
+        """The app goes to the background: write everything down, and give the memory of the models back."""
+        await self._do(lambda: None if self._personalizer is None else self._personalizer.pause())
+
+    async def resume(self) -> None:
+        """The app comes back: load the models again, so that the next list does not wait for it."""
+        await self._do(lambda: None if self._personalizer is None else self._personalizer.resume())
 
     async def start_over(self) -> None:
         """Delete a profile that cannot be opened any more, and the app's own choices with it.

@@ -227,6 +227,7 @@ class YourActivity(Store):
         self.chosen: frozenset[str] = frozenset()
         self.is_choosing = False
         self.is_resetting = False
+        self.shown = SHOWN
         self.problem = ""
 
     async def load(self) -> None:
@@ -236,6 +237,11 @@ class YourActivity(Store):
             self.problem = ""
         except ERRORS as error:
             self.problem = str(error)
+        self.changed()
+
+    def more(self) -> None:
+        """Show more of it."""
+        self.shown += SHOWN
         self.changed()
 
     def choose(self, choosing: bool) -> None:
@@ -324,6 +330,7 @@ class YourPrivacy(Store):
         if await session.attempt(session.engine.erase()):
             session.phase = "welcome"
             session.go("/")
+            session.engine.announce(session)
             session.say(session.texts("privacy.erased"))
         session.changed()
 

@@ -110,7 +110,7 @@ class Session(Store):
         else:
             self.phase = "ready" if self.engine.settings.is_welcomed else "welcome"
             if self.phase == "ready":
-                await self.profile_changed()
+                await self.refresh()
         self.changed()
 
     async def start_over(self) -> None:
@@ -128,10 +128,33 @@ class Session(Store):
         self._refreshers.append(refresh)
 
     async def profile_changed(self) -> None:
+        """Read anew all that is shown of the profile, here and in the app's other windows."""
+        await self.refresh()
+        self.engine.announce(self)
+
+    async def refresh(self) -> None:
         """Read anew all that is shown of the profile."""
         self.version += 1
         for refresh in self._refreshers:
             await refresh()
+
+    async def follow_others(self) -> None:
+        """Another window has changed the profile."""
+        if self.phase in ("welcome", "ready"):
+            self.phase = "ready" if self.engine.settings.is_welcomed else "welcome"
+            await self.refresh()
+            self.changed()
+
+    async def hear_language(self, language: str) -> None:
+        """The device speaks this language now."""
+        before = self.language
+        self._device_language = language
+        if self.language == before:
+            return
+        if self.phase in ("welcome", "ready"):
+            await self.attempt(self.engine.speak(self.language))
+            await self.refresh()
+        self.changed()
 
     def go(self, route: str) -> None:
         """Be at another place."""

@@ -148,7 +148,8 @@ def _tools(activity: YourActivity) -> ft.Control:
 
 def _days(activity: YourActivity, found: Activity) -> list[ft.Control]:
     blocks: list[ft.Control] = []
-    for day, moments in groupby(found.moments, key=lambda one: one.day):
+    moments_shown = found.moments[: activity.shown]
+    for day, moments in groupby(moments_shown, key=lambda one: one.day):
         blocks.append(parts.headed(theme.strong(day_text(activity.session, day), color=theme.QUIET)))
         lines = [_line(activity, line) for line in _lines(list(moments))]
         blocks.append(
@@ -158,6 +159,9 @@ def _days(activity: YourActivity, found: Activity) -> list[ft.Control]:
                 border_radius=theme.RADIUS,
             )
         )
+    if len(moments_shown) < len(found.moments):
+        more = parts.button(activity.session.texts("search.more"), calls(activity.more), kind="quiet")
+        blocks.append(ft.Row([more], alignment=ft.MainAxisAlignment.CENTER))
     return blocks
 
 
