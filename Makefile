@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUNDLE := build/films.nearhand
 
-.PHONY: demo app test torture check bench docs environments clean
+.PHONY: demo app screens test torture check bench docs environments clean
 
 # Two lanes, for two cores. What the second one says waits in a file until the first has said its part.
 demo: .venv/.demo ## Train, convert, prove, merge and show, on real or sample data.
@@ -29,6 +29,14 @@ films-segments: .venv/.demo
 	@$(BIN)/python -m model_zoo train $@
 	@$(BIN)/nearhand convert build/$@/model.skops --rows build/$@/rows.parquet --recipe build/$@/recipe.toml \
 	  -o build/$@.nearhand
+
+app: .venv/.app ## The films app on http://127.0.0.1:8550, in a browser of this machine; nothing of it needs a network.
+	@test -f $(BUNDLE) || $(MAKE) --no-print-directory demo
+	@FILMS_BUNDLE=$(BUNDLE) $(BIN)/python -m films_app.web
+
+screens: .venv/.app ## Pictures of every screen of the films app, in dark and in light, into docs/screens; needs Chromium.
+	@test -f $(BUNDLE) || $(MAKE) --no-print-directory demo
+	$(BIN)/python -m tests.demo_app.screens $(BUNDLE) docs/screens
 
 # Two processes, each of which takes one file of tests after another, in the order of the files: those that take minutes
 # are the first ones, and of a file all share what it trains or compiles. Benchmarks never run beside anything, so their
