@@ -107,6 +107,10 @@ def _tour(phone: Phone, take: Callable[[str], None]) -> None:
             phone.tap("Measure now")
             phone.settle(2500)
         take(name)
+        if name in ("engine", "privacy"):
+            phone.page.mouse.move(PHONE[0] / 2, PHONE[1] / 2)
+            phone.page.mouse.wheel(0, 700)
+            take(f"{name}-more")
 
 
 def _take_into(phone: Phone, folder: Path, look: str, name: str) -> None:

@@ -387,8 +387,8 @@ class Engine:
         if loved:
             counts = Counter(genre for film in loved for genre in film.genres)
             usual = [films.of_genre[genre] for genre, _ in counts.most_common(2)]
-            rails.append(self._filtered("different", films.films.keys() - set().union(*usual), shown))
-        rails.append(self._filtered("new", films.recent, shown))
+            rails.append(self._filtered("different", films.films.keys() - set().union(*usual), hidden, shown))
+        rails.append(self._filtered("new", films.recent, hidden, shown))
         others = (film for film in films.popular() if film.film_id not in hidden and film.film_id not in shown)
         rails.append(Rail("trending", tuple(Pick(film) for film in islice(others, RAIL))))
         return Home(
@@ -398,12 +398,20 @@ class Engine:
             took_ms=(time.perf_counter() - start) * 1000,
         )
 
-    def _filtered(self, name: RailName, ids: Set[str], shown: set[str]) -> Rail:
-        """The best of some films, without those that stand further up the screen already, which it adds to."""
+    def _filtered(self, name: RailName, ids: Set[str], hidden: set[str], shown: set[str]) -> Rail:
+        """The best of some films, without those that stand further up the screen already, which it adds to.
+
+        They are looked for among the candidates of the profile, which is quick; if these are too few, the films of them
+        that most people like come after.
+        """
         allowed = ids - shown
-        picks = tuple(self._pick(one) for one in self._recommend(RAIL, only=allowed)) if allowed else ()
+        picks = [self._pick(one) for one in self._recommend(RAIL, predicate=allowed.__contains__)]
         shown.update(pick.film.film_id for pick in picks)
-        return Rail(name, picks)
+        others = (film for film in self._films.popular() if film.film_id in allowed)
+        fresh = (film for film in others if film.film_id not in hidden and film.film_id not in shown)
+        picks += [Pick(film) for film in islice(fresh, RAIL - len(picks))]
+        shown.update(pick.film.film_id for pick in picks)
+        return Rail(name, tuple(picks))
 
     def _pick(self, one: Recommendation) -> Pick:
         return Pick(self._films.films[one.item_id], recommendation_id=one.recommendation_id)
