@@ -25,10 +25,12 @@ class Pool:
 
     Attributes:
         rows: int32 [n] item rows: first those of the encoder, best first.
+        scores: float64 [n], those with which they were retrieved, of what was known at that instant.
         retrieved: how many those are; the device lists them in this order where there is no ranker.
     """
 
     rows: NDArray[np.int32]
+    scores: NDArray[np.float64]
     retrieved: int
 
 
@@ -57,4 +59,5 @@ class CandidateSource:
         alike = [top_rows(self._table @ self._table[row], seen, EXTRA) for row in liked[: -SEEDS - 1 : -1]]
         every = np.concatenate([best, *alike, top_rows(popularity, seen, EXTRA)])
         _, first = np.unique(every, return_index=True)
-        return Pool(every[np.sort(first)], len(best))
+        chosen = every[np.sort(first)]
+        return Pool(chosen, scores[chosen], len(best))

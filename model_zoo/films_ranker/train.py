@@ -19,7 +19,7 @@ from model_zoo.replays import Viewers, columns_of, training_table, zoo_program
 from model_zoo.training import Report, write_recipe, write_report, write_rows
 from nearhand.bundle.schema import Estimate
 from nearhand.features import CompiledProgram, FeatureFold
-from nearhand.ranking import FeaturePlace, feature_places
+from nearhand.ranking import RETRIEVAL_SCORE, feature_places
 from nearhand_converters.data import Dataset, Split, positives, temporal_split, write_dataset
 from nearhand_converters.errors import DataError
 from nearhand_converters.parity.ranking import Bootstrap, Rankings, Targets, ndcg_at
@@ -46,7 +46,7 @@ def train(dataset: Dataset, out: Path) -> Report:
     """Train, measure, and write everything that ``nearhand convert`` needs into the folder ``out``.
 
     What a user liked last is held out for the measurement, as films-als holds it out; of the rest the last likes are
-    what the ranker learns from, with the candidates of a retrieval model that does not know them.
+    what the ranker learns from, with the candidates of a retrieval model that does not know them, and its scores.
 
     Writes ``model.txt``, ``rows.parquet`` (rows of the training table), ``training.parquet`` (the table), the recipe,
     ``measured.json`` and the data set.
@@ -158,7 +158,10 @@ def candidate_rows(
     places = feature_places(program)
     rows = np.empty((len(asked.pool.rows), len(columns)))
     for to, name in enumerate(columns):
-        place: FeaturePlace = places[name]
+        if name == RETRIEVAL_SCORE:
+            rows[:, to] = asked.pool.scores
+            continue
+        place = places[name]
         features = candidates if place.of == "item" else vector
         values = features.floats if place.dtype == "float32" else features.ints
         rows[:, to] = values[..., place.index]
@@ -196,9 +199,9 @@ def _popularity(dataset: Dataset, split: Split) -> NDArray[np.float64]:
 
 
 def _labels(dataset: Dataset, asked: list[Asked], settings: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """For each user the candidates that they liked next, and some that they did not."""
+    """For each user the candidates that they liked next, and some that they did not, with their retrieval scores."""
     random = np.random.Generator(np.random.PCG64(settings["seed"]))
-    labels: dict[str, list[Any]] = {"user": [], "timestamp": [], "item_id": [], "liked": []}
+    labels: dict[str, list[Any]] = {"user": [], "timestamp": [], "item_id": [], "liked": [], RETRIEVAL_SCORE: []}
     for each in asked:
         rows = each.pool.rows
         is_liked = np.isin(rows, each.targets)
@@ -211,6 +214,7 @@ def _labels(dataset: Dataset, asked: list[Asked], settings: Mapping[str, Any]) -
         labels["timestamp"] += [each.before] * len(chosen)
         labels["item_id"] += [dataset.catalogue.item_ids[row] for row in rows[chosen].tolist()]
         labels["liked"] += is_liked[chosen].astype(int).tolist()
+        labels[RETRIEVAL_SCORE] += each.pool.scores[chosen].tolist()
     return labels
 
 

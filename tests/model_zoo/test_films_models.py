@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,17 @@ from model_zoo.films_als import train as als
 from model_zoo.films_churn import golden as churn
 from model_zoo.films_churn.train import HOUR_MS, calibration_error
 from model_zoo.films_ranker import golden as ranker
+from model_zoo.films_ranker.candidates import CandidateSource
 from model_zoo.films_segments import golden as segments
 from model_zoo.films_segments.train import segment_names
 from model_zoo.replays import Viewers
+from nearhand import Config, Event, Personalizer
+from nearhand.retrieval import HistoryFold
+from nearhand.testing import ManualClock
 from nearhand_converters.data import Dataset, positives, temporal_split
+from nearhand_converters.parity.source import SourceModel
+from nearhand_converters.recipe import Recipe, read_recipe
+from nearhand_converters.sources.factors import FactorModel, read_factors
 from tests.end_to_end.commands import run
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +62,21 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
 @pytest.fixture(scope="module")
 def sample() -> Dataset:
     return sample_dataset(ranker.USERS)
+
+
+@pytest.fixture(scope="module")
+def converted(built: Zoo, sample: Dataset) -> dict[str, Path]:
+    """The bundles of the models, for one runtime."""
+    als.train(sample, built.folder / "films-als")
+    given = {"films-als": "npz", "films-ranker": "txt", "films-churn": "txt", "films-segments": "skops"}
+    bundles = {model: built.folder / f"{model}.nearhand" for model in given}
+    for model, ending in given.items():
+        folder = built.folder / model
+        rows = ("--data", folder) if model == "films-als" else ("--rows", folder / "rows.parquet")
+        done = run("convert", folder / f"model.{ending}", *rows, "--recipe", folder / "recipe.toml",
+                   "--target", "onnx", "-o", bundles[model])  # fmt: skip
+        assert done.code == 0, done.err
+    return bundles
 
 
 class TestGolden:
@@ -101,6 +124,29 @@ class TestTables:
                 assert known[pair] >= row["timestamp"]
                 assert pair not in later, "what the measurement asks for is not learned"
             assert row["times_met"] == 0, "what was seen is no candidate"
+
+    def test_the_ranker_reads_scores_of_what_was_known_then(self, built: Zoo, sample: Dataset) -> None:
+        """By a retrieval model without the likes that the rows ask for, of the history before them."""
+        recipe, settings = als_recipe()
+        known = temporal_split(temporal_split(positives(sample.interactions, 3.5)).train).train
+        trained = als.fit_als(known, len(sample.catalogue), settings)
+        factors = trained.item_factors.astype(np.float64)
+        source = SourceModel(FactorModel(factors, settings["regularization"], settings["alpha"], ""))
+        viewers, rows = Viewers(sample), {item: row for row, item in enumerate(sample.catalogue.item_ids)}
+        table = pq.read_table(built.folder / "films-ranker" / "training.parquet").to_pylist()
+        users = sorted({row["user"] for row in table})[::10]
+        assert len(users) >= 10
+        for user in users:
+            own = [row for row in table if row["user"] == user]
+            fold = HistoryFold(recipe.policy(settings["alpha"]), rows)
+            fold.fold(event for event in viewers.events(int(user)) if event.timestamp < own[0]["timestamp"])
+            history = fold.history().items
+            scores = source.scores(
+                np.array([item.row for item in history], np.int32), np.array([item.confidence for item in history])
+            )
+            found = [row["retrieval.score"] for row in own]
+            np.testing.assert_allclose(found, [scores[rows[row["item_id"]]] for row in own], atol=1e-4)
+            assert len(set(found)) > 10
 
     def test_who_left_did_nothing_for_thirty_days(self, built: Zoo, sample: Dataset) -> None:
         viewers = Viewers(sample)
@@ -180,20 +226,38 @@ def test_a_segment_is_named_by_what_it_has_more_of_than_everybody() -> None:
     assert names == ["War and Western", "Western and Drama", "Drama and Comedy"]
 
 
-def test_the_models_are_served_together(built: Zoo, tmp_path: Path) -> None:
+def als_recipe() -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of films-als, and its settings of the training."""
+    path = ROOT / "model_zoo" / "films_als" / "recipe.toml"
+    return read_recipe(path), tomllib.loads(path.read_text(encoding="utf-8"))["train"]
+
+
+def test_the_device_retrieves_with_the_scores_that_the_ranker_learned_from(
+    built: Zoo, converted: dict[str, Path], sample: Dataset, tmp_path: Path
+) -> None:
+    model, viewers, ids = read_factors(built.folder / "films-als" / "model.npz"), Viewers(sample), sample.catalogue
+    source = CandidateSource(model, als_recipe()[0].policy(model.alpha), viewers, ids.item_ids)
+    for user in range(0, 50, 10):
+        before = int(viewers.times(user)[-1])
+        pool = source.pool(user, before, np.arange(len(ids), dtype=np.float64))
+        assert pool is not None
+        scores = {ids.item_ids[row]: score for row, score in zip(pool.rows.tolist(), pool.scores.tolist(), strict=True)}
+        config = Config(durability="process", profile=f"u{user}")
+        clock = ManualClock(before)
+        with Personalizer.open(converted["films-als"], tmp_path, config=config, clock=clock) as one:
+            events = viewers.events(user, before)
+            one.record_many([Event(each.event, each.item_id, timestamp=each.timestamp) for each in events])
+            found = {each.item_id: each.score for each in one.recommend(50)}
+        shared = [item_id for item_id in found if item_id in scores]
+        assert len(shared) >= 45
+        told, learned = (np.array([each[item_id] for item_id in shared]) for each in (found, scores))
+        assert np.abs(told - learned).max() < 0.05 * learned.max()
+
+
+def test_the_models_are_served_together(built: Zoo, converted: dict[str, Path], tmp_path: Path) -> None:
     """As `make demo` does it, for one runtime."""
-    als.train(sample_dataset(ranker.USERS), built.folder / "films-als")
-    given = {"films-als": "npz", "films-ranker": "txt", "films-churn": "txt", "films-segments": "skops"}
-    for model, ending in given.items():
-        folder = built.folder / model
-        rows = ("--data", folder) if model == "films-als" else ("--rows", folder / "rows.parquet")
-        out = tmp_path / f"{model}.nearhand"
-        done = run("convert", folder / f"model.{ending}", *rows, "--recipe", folder / "recipe.toml",
-                   "--target", "onnx", "-o", out)  # fmt: skip
-        assert done.code == 0, done.err
     bundle = tmp_path / "films.nearhand"
-    parts = [tmp_path / f"{model}.nearhand" for model in given]
-    merged = run("merge", *parts, "--serving", ROOT / "model_zoo" / "serving.toml", "-o", bundle)
+    merged = run("merge", *converted.values(), "--serving", ROOT / "model_zoo" / "serving.toml", "-o", bundle)
     assert merged.code == 0, merged.err
     names = built.folder / "films-segments" / "segments.json"
     shown = CliRunner().invoke(zoo, ["show", str(bundle), "--segments", str(names)])
