@@ -18,7 +18,7 @@ from nearhand_converters.data import Dataset, read_catalogue, read_dataset
 
 MODELS = {
     "films-als": "recommends films from a history of films: implicit ALS",
-    "films-ranker": "orders the films that were retrieved: LightGBM lambdarank over the features of the device",
+    "films-ranker": "orders the films that were retrieved: LightGBM over the retrieval score and the device's features",
     "films-churn": "tells how likely a viewer stays away for thirty days: LightGBM over the features of the device",
     "films-segments": "tells which of a few kinds of taste a viewer has: k-means over the features of the device",
 }
