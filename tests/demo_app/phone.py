@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Locator, Page, Request, Route, TimeoutE
 
 CHROMIUM = Path(os.environ.get("NEARHAND_CHROMIUM", "/usr/bin/chromium"))
 PHONE, TABLET, DESKTOP = (390, 844), (820, 1180), (1440, 900)
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 # Of the Flutter engine itself, for an animation format that the app does not use: blocked, and not missed.
 NEVER_NEEDED = re.compile(r"^https://cdn\.jsdelivr\.net/npm/@rive-app/")
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from nearhand.version import __version__
+
 APP = Path(__file__).resolve().parents[2] / "demo_app"
 # What Flet's own index, or plain Python, gives a phone; see the notes in the app's pyproject.toml.
 BINARY_FOR_PHONES = {"numpy", "onnxruntime", "tflite-runtime", "cryptography"}
@@ -56,6 +58,10 @@ def test_the_build_is_told_what_it_has_to_know() -> None:
     assert "armeabi-v7a" not in flet["android"]["target_arch"]  # there is no onnxruntime for it
     assert flet["android"]["permission"] == {"android.permission.INTERNET": False}
     assert flet["web"]["cdn"] is False
+
+
+def test_it_has_the_version_of_the_repository() -> None:
+    assert project()["project"]["version"] == __version__  # type: ignore[index]
 
 
 def test_every_font_has_its_licence() -> None:

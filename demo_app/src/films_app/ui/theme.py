@@ -110,6 +110,12 @@ def theme(colours: dict[str, str]) -> ft.Theme:
                 font_family=SANS, font_family_fallback=FALLBACK, size=12, color=colours["on_surface_variant"]
             ),
         ),
+        tooltip_theme=ft.TooltipTheme(
+            text_style=ft.TextStyle(
+                font_family=SANS, font_family_fallback=FALLBACK, size=13, color=colours["on_inverse_surface"]
+            ),
+            decoration=ft.BoxDecoration(bgcolor=colours["inverse_surface"], border_radius=UNIT),
+        ),
         page_transitions=ft.PageTransitionsTheme(
             android=ft.PageTransitionTheme.FADE_FORWARDS,
             linux=ft.PageTransitionTheme.FADE_FORWARDS,
