@@ -277,6 +277,6 @@ def test_something_in_memory_that_is_no_model(tmp_path: Path) -> None:
 def test_the_package_s_door() -> None:
     import nearhand_converters
 
-    assert nearhand_converters.__all__ == ["TableRecipe", "convert_model"]
+    assert nearhand_converters.__all__ == ["TableRecipe", "convert_model", "merge_bundles"]
     with pytest.raises(AttributeError):
         _ = nearhand_converters.convert_modle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from nearhand.bundle.schema import TensorSpec
 from nearhand.errors import ModelError
 from nearhand.runtime.protocol import Tensors
 
-_DTYPES = {name: np.dtype(name) for name in ("float32", "int32")}
+_dtype = cache(np.dtype)  # of a name; making one takes as long as the rest of the checks
 
 
 def check_inputs(specs: Sequence[TensorSpec], tensors: Tensors, *, place: str) -> list[NDArray[Any]]:
@@ -33,7 +34,7 @@ def check_inputs(specs: Sequence[TensorSpec], tensors: Tensors, *, place: str) -
             and all(wanted in (-1, given) for wanted, given in zip(spec.shape, tensor.shape, strict=True))
         )
         # Not by the dtype's name: that of the other byte order is the same, and native code would misread it.
-        if not fits or tensor.dtype != _DTYPES[spec.dtype]:
+        if not fits or tensor.dtype != _dtype(spec.dtype):
             raise ModelError(
                 f"input {spec.name!r} is {tensor.dtype} {list(tensor.shape)}",
                 place=place,
