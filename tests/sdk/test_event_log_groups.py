@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -234,11 +236,33 @@ def test_a_thread_that_is_interrupted_while_it_waits_holds_up_no_other(
         assert log._groups._queue == deque()
 
 
-def test_those_who_were_just_served_come_again_into_one_group(path: Path, slow: type[Slow]) -> None:
-    """Eight threads that append one event after another need fewer transactions than events."""
+def test_those_who_were_just_served_come_again_into_one_group(
+    path: Path, slow: type[Slow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight threads append one event after another: a leader gives way, and all who then come are its group."""
     with open_log(path) as log:
+        log._groups._queue = arrivals = Arrivals()
+        busy = set(range(8))
+
+        def give_way(seconds: float) -> None:
+            """A scheduler that lets the others run until each that has more to append has come."""
+            assert seconds == 0
+            deadline = time.monotonic() + 30
+            while len(arrivals) < len(busy) - 1 and time.monotonic() < deadline:
+                time.sleep(0)
+
+        def append(part: int) -> int:
+            for number in range(40):
+                log.append(viewed(f"t{part}.{number}"))
+            busy.discard(part)
+            return 40
+
+        monkeypatch.setattr("nearhand.events.groups.time", SimpleNamespace(sleep=give_way))
         slow.begun = 0
+        slow.go_on.clear()
         with ThreadPoolExecutor(8) as pool:
-            done = pool.map(lambda part: [log.append(viewed(f"t{part}.{n}")) for n in range(40)], range(8))
-            assert sum(map(len, done)) == log.count() == 320
-        assert slow.begun < 270, "how many meet is up to the scheduler; alone they would need 320"
+            done = [pool.submit(append, part) for part in range(8)]
+            assert all(arrivals.came.acquire(timeout=30) for _ in range(7))  # while the first is in its transaction
+            slow.go_on.set()
+            assert sum(each.result(60) for each in done) == log.count() == 320
+        assert slow.begun <= 50, "41 if all come each time"
