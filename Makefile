@@ -87,6 +87,10 @@ clean: ## Remove what was built; keeps the virtual environment.
 	$(PIP) install --constraint constraints.txt setuptools --group app --editable . --editable ./demo_app
 	@touch $@
 
-.venv/.test: .venv/.demo .venv/.app
+.venv/.cloud: .venv/.demo cloud/pyproject.toml
+	$(PIP) install --constraint constraints.txt setuptools --editable . --editable "./cloud[kafka,redis,heavy]"
+	@touch $@
+
+.venv/.test: .venv/.demo .venv/.app .venv/.cloud
 	$(PIP) install --constraint constraints.txt setuptools --group test --group check --editable . --editable ./converters
 	@touch $@
