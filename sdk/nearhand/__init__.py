@@ -9,8 +9,9 @@ from nearhand.config import Config
 from nearhand.errors import BundleError, EventError, NearhandError, UsageError
 from nearhand.events import Event
 from nearhand.explain import Evidence, Explanation
-from nearhand.personalizer import Personalizer, Status
+from nearhand.personalizer import Personalizer
 from nearhand.recommending import Recommendation
+from nearhand.status import Status
 from nearhand.version import __version__
 
 __all__ = [

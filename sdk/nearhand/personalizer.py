@@ -11,74 +11,27 @@ from typing import Any, Self
 
 from nearhand.bundle import BundleFolder, install_bundle, open_slot
 from nearhand.bundle.durable import storage_errors
-from nearhand.bundle.schema import Items, Precision, RuntimeName
+from nearhand.bundle.schema import Items, RuntimeName
 from nearhand.cipher import KeyProvider, cipher_of
 from nearhand.clock import Clock, SystemClock
 from nearhand.config import Config
-from nearhand.decisions import BestTime, Decider, Decision, Rhythm, decider
+from nearhand.decisions import BestTime, Decider, Decision, LoggedRhythm, decider
 from nearhand.errors import StorageError, UsageError
-from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent, Scalar, validate
+from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent, Scalar, unrecorded
 from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
 from nearhand.features.cache import PushedFeatures
-from nearhand.features.store import FeatureStatus, FeatureStore, ProgramCheckpointer
+from nearhand.features.store import FeatureStore, ProgramCheckpointer
 from nearhand.learning import Exposures, Learner, exposures, learner
-from nearhand.monitoring import Latency, Meter
+from nearhand.monitoring import Meter
 from nearhand.predicting import Prediction, Predictors, Segment
-from nearhand.privacy import Consent, Kept, PreferenceStore, Privacy
+from nearhand.privacy import Kept, PreferenceStore, Privacy
 from nearhand.profile import ProfileStore
 from nearhand.ranking import FeatureRows, Predicate, Predictor, RowEncoder
 from nearhand.recommending import Recommendation, Recommender, Request, check_context
-from nearhand.records import dataclass
 from nearhand.retrieval import OpenedRetriever, open_retriever
 from nearhand.runtime import Runtime, guarded, installed_runtimes
+from nearhand.status import Status
 from nearhand.version import __version__
-
-
-@dataclass(frozen=True)
-class Status:
-    """What is loaded, how it performs, and what was degraded since opening.
-
-    Attributes:
-        slot: the folder of the unpacked bundle.
-        runtime, runtime_version, precision: of the retrieval model; None: the bundle has none, or it is not loaded
-            because the app is paused.
-        consent: what the user allows.
-        events: number of events in the profile's log; log_bytes: its size on disk.
-        not_recorded: events that were not kept, since opening, because the user does not allow it.
-        unknown_items: events whose item this bundle's catalogue does not have.
-        drops: reason → how many events left the log by its caps, ever.
-        eviction_failures: how often, since opening, the caps could not be enforced; it is tried again.
-        quarantined: the files that a damaged log, or a damaged store of the profile's choices, was moved to.
-        features: how features are served; None: the bundle has no feature program.
-        learned: how many answers the bandit has learned from; None: the bundle has no bandit.
-        is_paused: whether the models are unloaded until they are asked for.
-        latencies: verb → latency.
-        degradations: reason → how often less was given than was asked.
-    """
-
-    bundle: str
-    bundle_version: str
-    digest: str
-    slot: str
-    runtime: RuntimeName | None
-    runtime_version: str | None
-    precision: Precision | None
-    profile: str
-    consent: Consent
-    is_encrypted: bool
-    items: int
-    events: int
-    log_bytes: int
-    not_recorded: int
-    unknown_items: int
-    drops: Mapping[str, int]
-    eviction_failures: int
-    quarantined: tuple[str, ...]
-    features: FeatureStatus | None
-    learned: int | None
-    is_paused: bool
-    latencies: Mapping[str, Latency]
-    degradations: Mapping[str, int]
 
 
 class Personalizer:
@@ -116,8 +69,7 @@ class Personalizer:
         self._not_recorded = 0
         self._loading = threading.RLock()
         self._retriever: OpenedRetriever | None = None
-        self._rhythm = Rhythm()
-        self._rhythm_through, self._rhythm_rewrites = 0, -1
+        self._rhythm = LoggedRhythm(log, clock)
         self._preferences = PreferenceStore(store, clock, meter)
         self._predictors = Predictors(
             manifest,
@@ -413,17 +365,12 @@ class Personalizer:
             UsageError: an argument is wrong. StorageError: the log cannot be read.
         """
         self._check_open()
-        _check_hours(within_hours, quiet, not_before_ms)
         with self._meter.timed("best_time"):
-            now = self._clock.now_ms()
-            rhythm = self._current_rhythm() if self._preferences.current.uses_history else Rhythm()
-            return rhythm.best_time(
-                now,
-                self._clock.utc_offset_minutes(now),
+            return self._rhythm.best_time(
                 within_hours=within_hours,
                 quiet=quiet,
                 not_before_ms=not_before_ms,
-                offset_at=self._clock.utc_offset_minutes,
+                uses_history=self._preferences.current.uses_history,
             )
 
     async def record_async(self, event: Event) -> RecordedEvent:
@@ -628,7 +575,7 @@ class Personalizer:
 
     def _forget_memory(self) -> None:
         """After the profile's data were replaced: nothing of the old ones stays in memory."""
-        self._rhythm_through, self._rhythm_rewrites = 0, -1
+        self._rhythm.forget()
         if self._recommender is not None:
             self._recommender.forget()
         if self._learner is not None:
@@ -642,37 +589,10 @@ class Personalizer:
             self._learner.follow(self._log)
             self._learner.save()
 
-    def _current_rhythm(self) -> Rhythm:
-        with self._loading:
-            reading = self._log.read("", self._rhythm_through, self._rhythm_rewrites)
-            if reading.anew:
-                self._rhythm = Rhythm()
-            self._rhythm.fold(reading.events)
-            self._rhythm_through, self._rhythm_rewrites = reading.through, reading.rewrites
-            return self._rhythm
-
     def _unrecorded(self, event: Event) -> RecordedEvent:
-        """What :meth:`record` returns for an event that is not kept; it is checked all the same."""
-        if not isinstance(event, Event):
-            raise UsageError(f"is {event!r}", place="event", remedy="record an Event")
-        validate(event, self._bundle.manifest.event_types)
+        found = unrecorded(event, self._bundle.manifest.event_types, self._clock)
         self._not_recorded += 1
-        now = self._clock.now_ms()
-        timestamp = now if event.timestamp is None else event.timestamp
-        return RecordedEvent(
-            event_id=event.event_id or "not-recorded",
-            sequence=0,
-            timestamp=timestamp,
-            recorded_at=now,
-            utc_offset_minutes=self._clock.utc_offset_minutes(timestamp),
-            event=event.event,
-            item_id=event.item_id,
-            user=event.user,
-            recommendation_id=event.recommendation_id,
-            epoch=0,
-            context=event.context,
-            properties=event.properties,
-        )
+        return found
 
     def _check_open(self) -> None:
         if self._closed:
@@ -698,15 +618,3 @@ def _checked(context: Mapping[str, Scalar] | None) -> Mapping[str, Scalar]:
         return {}
     check_context(context)
     return context
-
-
-def _check_hours(within_hours: object, quiet: object, not_before_ms: object) -> None:
-    """Their types; how large they may be is checked where they are used."""
-    numbers: list[tuple[str, object]] = [("within_hours", within_hours)]
-    if not_before_ms is not None:
-        numbers.append(("not_before_ms", not_before_ms))
-    for name, value in numbers:
-        if type(value) is not int:
-            raise UsageError(f"is {value!r}", place=f"best_time({name})", remedy="give a whole number")
-    if not (quiet is None or (isinstance(quiet, Sequence) and all(type(hour) is int for hour in quiet))):
-        raise UsageError(f"is {quiet!r}", place="best_time(quiet)", remedy="give two hours, or None")

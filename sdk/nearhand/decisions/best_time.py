@@ -17,13 +17,15 @@ Local time is UTC plus an offset: an event's own at its time, and for the time t
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from nearhand.clock import Clock
 from nearhand.errors import UsageError
-from nearhand.events import RecordedEvent
+from nearhand.events import EventLog, RecordedEvent
 from nearhand.features.arithmetic import decayed
 from nearhand.records import dataclass
 
@@ -182,6 +184,59 @@ class Rhythm:
         return shares, mass
 
 
+class LoggedRhythm:
+    """The rhythm of one profile, kept up to date with its log. Safe for several threads."""
+
+    def __init__(self, log: EventLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what is in memory of the profile; it is read again."""
+        with self._lock:
+            self._rhythm = Rhythm()
+            self._through, self._rewrites = 0, -1
+
+    def best_time(
+        self,
+        *,
+        within_hours: int,
+        quiet: tuple[int, int] | None,
+        not_before_ms: int | None,
+        uses_history: bool,
+    ) -> BestTime:
+        """See :meth:`Rhythm.best_time`; at the clock's time and offsets.
+
+        Args:
+            uses_history: False: as for a user of whom nothing is known.
+
+        Raises:
+            UsageError: an argument is of the wrong type or out of its range. StorageError: the log cannot be read.
+        """
+        _check_types(within_hours, quiet, not_before_ms)
+        now = self._clock.now_ms()
+        with self._lock:
+            rhythm = self._caught_up() if uses_history else Rhythm()
+            return rhythm.best_time(
+                now,
+                self._clock.utc_offset_minutes(now),
+                within_hours=within_hours,
+                quiet=quiet,
+                not_before_ms=not_before_ms,
+                offset_at=self._clock.utc_offset_minutes,
+            )
+
+    def _caught_up(self) -> Rhythm:
+        reading = self._log.read("", self._through, self._rewrites)
+        if reading.anew:
+            self._rhythm = Rhythm()
+        self._rhythm.fold(reading.events)
+        self._through, self._rewrites = reading.through, reading.rewrites
+        return self._rhythm
+
+
 def _local_hour(at_ms: int, utc_offset_minutes: int) -> int:
     """Whole hours since the beginning of 1970, in local time."""
     return (at_ms + utc_offset_minutes * 60_000) // _HOUR_MS
@@ -214,3 +269,15 @@ def _check(utc_offset_minutes: int, within_hours: int, quiet: tuple[int, int] | 
         raise UsageError(
             f"is {quiet}", place="best_time(quiet)", remedy="use two different hours from 0 to 23, or None for none"
         )
+
+
+def _check_types(within_hours: object, quiet: object, not_before_ms: object) -> None:
+    """How large they may be is checked where they are used."""
+    numbers: list[tuple[str, object]] = [("within_hours", within_hours)]
+    if not_before_ms is not None:
+        numbers.append(("not_before_ms", not_before_ms))
+    for name, value in numbers:
+        if type(value) is not int:
+            raise UsageError(f"is {value!r}", place=f"best_time({name})", remedy="give a whole number")
+    if not (quiet is None or (isinstance(quiet, Sequence) and all(type(hour) is int for hour in quiet))):
+        raise UsageError(f"is {quiet!r}", place="best_time(quiet)", remedy="give two hours, or None")

@@ -11,7 +11,7 @@ from nearhand.events.event import (
     recorded_from_json,
     recorded_to_json,
 )
-from nearhand.events.event_types import EVENT_TYPES, WELL_KNOWN, EventSchema, check_event_types, validate
+from nearhand.events.event_types import EVENT_TYPES, WELL_KNOWN, EventSchema, check_event_types, unrecorded, validate
 from nearhand.events.log import EventLog
 from nearhand.events.state import Checkpointer, Reading, Snapshot
 
@@ -34,5 +34,6 @@ __all__ = [
     "event_from_json",
     "recorded_from_json",
     "recorded_to_json",
+    "unrecorded",
     "validate",
 ]

@@ -8,8 +8,18 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Literal, TypeAlias, TypeGuard, get_args
 
-from nearhand.errors import EventError
-from nearhand.events.event import JSON, MAX_ID_CHARACTERS, MAX_KEY_CHARACTERS, RESET, Event, is_name, near_match
+from nearhand.clock import Clock
+from nearhand.errors import EventError, UsageError
+from nearhand.events.event import (
+    JSON,
+    MAX_ID_CHARACTERS,
+    MAX_KEY_CHARACTERS,
+    RESET,
+    Event,
+    RecordedEvent,
+    is_name,
+    near_match,
+)
 from nearhand.records import dataclass
 
 PropertyKind: TypeAlias = Literal["text", "number", "boolean"]
@@ -160,4 +170,31 @@ def _unknown_type(kind: str, event_types: Mapping[str, EventSchema]) -> EventErr
         "event",
         f"{reprlib.repr(kind)} is not a known event type",
         remedy=f"{advice} a type of your own has to be declared in the bundle",
+    )
+
+
+def unrecorded(event: Event, event_types: Mapping[str, EventSchema], clock: Clock) -> RecordedEvent:
+    """An event that is not kept, as it would be if it were, with the sequence number 0; it is checked all the same.
+
+    Raises:
+        EventError: see :func:`validate`. UsageError: it is no Event.
+    """
+    if not isinstance(event, Event):
+        raise UsageError(f"is {event!r}", place="event", remedy="record an Event")
+    validate(event, event_types)
+    now = clock.now_ms()
+    timestamp = now if event.timestamp is None else event.timestamp
+    return RecordedEvent(
+        event_id=event.event_id or "not-recorded",
+        sequence=0,
+        timestamp=timestamp,
+        recorded_at=now,
+        utc_offset_minutes=clock.utc_offset_minutes(timestamp),
+        event=event.event,
+        item_id=event.item_id,
+        user=event.user,
+        recommendation_id=event.recommendation_id,
+        epoch=0,
+        context=event.context,
+        properties=event.properties,
     )
