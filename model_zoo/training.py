@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from model_zoo.datasets import sample_dataset
+from nearhand_converters.data import Dataset
 from nearhand_converters.errors import DataError
+
+GOLDEN_USERS = 150
+"""How many simulated users the golden outputs of a recipe are learned from."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,28 @@ def write_rows(path: Path, names: Sequence[str], rows: NDArray[np.float64], most
 def read_rows(path: Path) -> NDArray[np.float64]:
     """What :func:`write_rows` wrote, float64 [rows, columns]."""
     return np.stack([column.to_numpy() for column in pq.read_table(path).columns], axis=1)
+
+
+def booster_golden(
+    train: Callable[[Dataset, Path], object], folder: Path, rows: NDArray[np.float64] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """What a recipe of LightGBM learns from 150 simulated users: train in ``folder`` and score.
+
+    Args:
+        train: the recipe's.
+        rows: float64 [64, columns]; None: some that the training gives.
+
+    Returns:
+        ``rows`` and ``scores`` float64 [64].
+    """
+    import lightgbm
+
+    train(sample_dataset(GOLDEN_USERS), folder)
+    if rows is None:
+        rows = read_rows(folder / "rows.parquet")
+        rows = rows[np.linspace(0, len(rows) - 1, 64).astype(int)]
+    booster = lightgbm.Booster(model_file=folder / "model.txt")
+    return {"rows": rows, "scores": np.asarray(booster.predict(rows), np.float64)}
 
 
 def write_report(report: Report) -> Report:

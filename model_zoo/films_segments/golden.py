@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from model_zoo.datasets import sample_dataset
 from model_zoo.films_segments.train import train
-from model_zoo.training import read_rows
+from model_zoo.training import GOLDEN_USERS, read_rows
 
-USERS, CASES = 150, 64
+CASES = 64
 PATH = Path(__file__).with_name("golden.npz")
 
 
@@ -29,7 +29,7 @@ def compute(folder: Path, rows: NDArray[np.float64] | None = None) -> dict[str, 
     import pandas
     import skops.io
 
-    train(sample_dataset(USERS), folder)
+    train(sample_dataset(GOLDEN_USERS), folder)
     if rows is None:
         rows = read_rows(folder / "rows.parquet")[:CASES]
     model = skops.io.load(folder / "model.skops")

@@ -102,3 +102,9 @@ def target_of(numbers: NDArray[np.float64], seed: int, targets: int = 1) -> NDAr
     scaled = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
     found: NDArray[np.float64] = np.tanh(scaled @ random(seed).standard_normal((numbers.shape[1], targets))) * 3 + 1
     return found[:, 0] if targets == 1 else found
+
+
+X = table(1)
+TWO, THREE = classes_of(X, 2), classes_of(X, 3, 3)
+VALUE, VALUES = target_of(X, 4), target_of(X, 4, 2)
+"""A table, classes of its rows, and a number and two numbers for each: what most models of these tests learn."""

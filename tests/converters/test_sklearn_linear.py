@@ -32,20 +32,19 @@ from sklearn.svm import LinearSVC, LinearSVR
 from nearhand_converters.errors import SourceError, UnsupportedModelError
 from nearhand_converters.sources.model import Rows
 from tests.converters.sklearn_checks import (
+    THREE,
+    TWO,
+    VALUE,
+    VALUES,
+    X,
     adopted,
     check,
-    classes_of,
     fitted,
     graph_of,
     random,
     runner,
-    table,
-    target_of,
 )
 
-X = table(1)
-TWO, THREE = classes_of(X, 2), classes_of(X, 3, 3)
-VALUE, VALUES = target_of(X, 4), target_of(X, 4, 2)
 POSITIVE = np.abs(VALUE) + 0.1
 
 

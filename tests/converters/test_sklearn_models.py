@@ -37,9 +37,13 @@ from sklearn.svm import SVC, SVR, LinearSVC, NuSVC
 from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.sources.model import Rows
 from tests.converters.sklearn_checks import (
+    THREE,
+    TWO,
+    VALUE,
+    VALUES,
+    X,
     adopted,
     check,
-    classes_of,
     fitted,
     graph_of,
     random,
@@ -48,9 +52,6 @@ from tests.converters.sklearn_checks import (
     target_of,
 )
 
-X = table(1)
-TWO, THREE = classes_of(X, 2), classes_of(X, 3, 3)
-VALUE, VALUES = target_of(X, 4), target_of(X, 4, 2)
 FOREST = {"n_estimators": 5, "max_depth": 4, "random_state": 0}
 
 

@@ -34,21 +34,19 @@ from sklearn.random_projection import GaussianRandomProjection, SparseRandomProj
 from nearhand_converters.parity.rows import verification_rows
 from nearhand_converters.sources.model import MISSING, UNKNOWN, InputColumn, Rows
 from tests.converters.sklearn_checks import (
+    THREE,
+    TWO,
+    VALUE,
+    VALUES,
     Engine,
+    X,
     adopted,
     check,
-    classes_of,
     fitted,
     graph_of,
     random,
     runner,
-    table,
-    target_of,
 )
-
-X = table(1)
-TWO, THREE = classes_of(X, 2), classes_of(X, 3, 3)
-VALUE, VALUES = target_of(X, 4), target_of(X, 4, 2)
 
 
 def _frame() -> pandas.DataFrame:

@@ -23,11 +23,14 @@ from model_zoo.datasets import sample_dataset
 from model_zoo.films_als import train as als
 from model_zoo.films_churn import golden as churn
 from model_zoo.films_churn.train import HOUR_MS, calibration_error
+from model_zoo.films_churn.train import train as train_churn
 from model_zoo.films_ranker import golden as ranker
 from model_zoo.films_ranker.candidates import CandidateSource
+from model_zoo.films_ranker.train import train as train_ranker
 from model_zoo.films_segments import golden as segments
 from model_zoo.films_segments.train import segment_names
 from model_zoo.replays import Viewers
+from model_zoo.training import GOLDEN_USERS, booster_golden
 from nearhand import Config, Event, Personalizer
 from nearhand.retrieval import HistoryFold
 from nearhand.testing import ManualClock
@@ -55,13 +58,14 @@ class Zoo:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
     folder = tmp_path_factory.mktemp("zoo")
     with np.load(ranker.PATH, allow_pickle=False) as stored:
-        ranked = ranker.compute(folder / "films-ranker", stored["rows"])
-    return Zoo(folder, ranked, churn.compute(folder / "films-churn"), segments.compute(folder / "films-segments"))
+        ranked = booster_golden(train_ranker, folder / "films-ranker", stored["rows"])
+    churned = booster_golden(train_churn, folder / "films-churn")
+    return Zoo(folder, ranked, churned, segments.compute(folder / "films-segments"))
 
 
 @pytest.fixture(scope="module")
 def sample() -> Dataset:
-    return sample_dataset(ranker.USERS)
+    return sample_dataset(GOLDEN_USERS)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +104,7 @@ class TestGolden:
 
 
 def test_segments_are_the_same_bytes_in_another_process(built: Zoo, tmp_path: Path) -> None:
-    arguments = ["-m", "model_zoo", "train", "films-segments", "--users", str(segments.USERS), "-o", str(tmp_path)]
+    arguments = ["-m", "model_zoo", "train", "films-segments", "--users", str(GOLDEN_USERS), "-o", str(tmp_path)]
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT)
     assert (tmp_path / "model.skops").read_bytes() == (built.folder / "films-segments" / "model.skops").read_bytes()
 

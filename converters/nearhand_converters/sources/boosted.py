@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nearhand_converters.errors import SourceError, UnsupportedModelError
 from nearhand_converters.graph.trees.form import Column
 from nearhand_converters.sources.model import UNKNOWN, Outputs, Task
 
 Role: TypeAlias = Literal["classifier", "regressor", "ranker", ""]
 """What the scikit-learn wrapper of a model is; "" for a plain Booster."""
+
+
+class DamagedError(ValueError):
+    """What a saved model claims does not fit together."""
+
+
+@contextmanager
+def damage_named(place: str) -> Iterator[None]:
+    """What reading a saved model raises as an error that names it.
+
+    Args:
+        place: names the file or object.
+
+    Raises:
+        SourceError: it is damaged: what it claims does not fit together.
+        UnsupportedModelError: as it was raised, with the place.
+    """
+    try:
+        yield
+    except (ValueError, OverflowError, RecursionError) as error:
+        problem = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SourceError(
+            f"is damaged ({problem})", place=place, remedy="save the model again with Booster.save_model"
+        ) from error
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(error.problem, code=error.code, place=place, remedy=error.remedy) from error
 
 
 class ColumnRegistry:

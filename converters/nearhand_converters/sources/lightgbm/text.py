@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand_converters.errors import SourceError, UnsupportedModelError
+from nearhand_converters.errors import UnsupportedModelError
+from nearhand_converters.sources.boosted import DamagedError, damage_named
 
 MOST_COLUMNS = 100_000
 """More than any row has; a number in a header that is larger is not believed."""
@@ -68,10 +69,6 @@ _SAYS_NOTHING = frozenset(
 """What a prediction does not depend on."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|inf|nan)", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
-
-
-class DamagedError(ValueError):
-    """What a text claims does not fit together."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +138,8 @@ def read_text(data: bytes, place: str) -> ModelText:
         SourceError: the text is damaged: what it claims does not fit together.
         UnsupportedModelError: a version that we do not know, or a model without trees.
     """
-    try:
+    with damage_named(place):
         return _model(data)
-    except (ValueError, OverflowError, RecursionError) as error:
-        problem = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SourceError(
-            f"is damaged ({problem})", place=place, remedy="save the model again with Booster.save_model"
-        ) from error
-    except UnsupportedModelError as error:
-        raise UnsupportedModelError(error.problem, code=error.code, place=place, remedy=error.remedy) from error
 
 
 def _model(data: bytes) -> ModelText:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand_converters.errors import SourceError, UnsupportedModelError
+from nearhand_converters.errors import UnsupportedModelError
+from nearhand_converters.sources.boosted import DamagedError, damage_named
 from nearhand_converters.sources.xgboost.ubjson import decode
 
 MOST_COLUMNS = 100_000
@@ -23,10 +24,6 @@ _CATEGORY_END = 1 << 24
 _TYPES = frozenset(("float", "int", "i", "q", "c"))
 
 _Kind = TypeVar("_Kind")
-
-
-class DamagedError(ValueError):
-    """What a document claims does not fit together."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +97,8 @@ def read_document(data: bytes, place: str) -> Document:
         SourceError: the bytes are damaged: what they claim does not fit together.
         UnsupportedModelError: a version, booster or kind of category that we do not know.
     """
-    try:
+    with damage_named(place):
         return _document(_parsed(data))
-    except (ValueError, RecursionError, OverflowError) as error:
-        problem = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SourceError(
-            f"is damaged ({problem})", place=place, remedy="save the model again with Booster.save_model"
-        ) from error
-    except UnsupportedModelError as error:
-        raise UnsupportedModelError(error.problem, code=error.code, place=place, remedy=error.remedy) from error
 
 
 def _parsed(data: bytes) -> Any:
