@@ -159,6 +159,17 @@ def test_clusters_give_what_scikit_learn_gives(model: Any) -> None:
     assert parity.labels
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_clusters_of_float32_rows(scaled: bool) -> None:
+    """scikit-learn takes no float64 row for them; the model that was given stays as it is."""
+    model: Any = fitted(KMeans(3, n_init=1, random_state=0), X.astype(np.float32))
+    if scaled:
+        model = fitted(make_pipeline(StandardScaler(), KMeans(3, n_init=1, random_state=0)), X.astype(np.float32))
+    check(model)
+    centres = (model[-1] if scaled else model).cluster_centers_
+    assert centres.dtype == np.float32
+
+
 def test_distances_to_a_near_centre_far_from_zero_keep_their_precision() -> None:
     """By products, |x|² − 2x·c + |c|² would lose all digits of a distance of 1 at 100,000."""
     far = X + 1e5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,28 @@ from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.links import arg_max_label
 from nearhand_converters.sources.sklearn.columns import Column
 from nearhand_converters.sources.sklearn.distances import distances, exact_distances, metric_of
-from nearhand_converters.sources.sklearn.library import finite
+from nearhand_converters.sources.sklearn.library import class_name, finite, parts_of
 from nearhand_converters.sources.sklearn.walk import Answer, Columns, Model, Transform, Walk, lazily
+
+
+def with_wide_centres(estimator: Any) -> Any:
+    """The estimator, or a copy whose k-means fitted on float32 have their centres as float64.
+
+    Without that scikit-learn refuses float64 rows for them, and every original here is asked in float64.
+    """
+    if not any(_is_narrow(part) for part in parts_of(estimator)):
+        return estimator
+    estimator = copy.deepcopy(estimator)
+    for part in parts_of(estimator):
+        if _is_narrow(part):
+            part.cluster_centers_ = part.cluster_centers_.astype(np.float64)
+    return estimator
+
+
+def _is_narrow(part: Any) -> bool:
+    return class_name(part) in ("KMeans", "MiniBatchKMeans") and (
+        getattr(getattr(part, "cluster_centers_", None), "dtype", None) == np.float32
+    )
 
 
 def _centres(walk: Walk, model: Any, columns: Columns, place: str) -> Answer:

@@ -15,6 +15,7 @@ from nearhand_converters.graph.inputs import FIRST_KNOWN, MISSING, UNKNOWN, Grap
 from nearhand_converters.graph.links import Link, arg_max_label
 from nearhand_converters.graph.trees.form import Trees
 from nearhand_converters.sources.model import InputColumn, Outputs, Rows, Task
+from nearhand_converters.sources.sklearn.clusters import with_wide_centres
 from nearhand_converters.sources.sklearn.compose import steps_of
 from nearhand_converters.sources.sklearn.library import class_name, quiet
 from nearhand_converters.sources.sklearn.rounding import LIKELY, rounded_twins
@@ -189,6 +190,7 @@ def read_model(estimator: Any, registry: Registry) -> SklearnModel:
     Raises:
         SourceError, UnsupportedModelError: as :meth:`~nearhand_converters.sources.model.Source.adopt`.
     """
+    estimator = with_wide_centres(estimator)
     table = Table.of(steps_of(estimator)[0], _PLACE)
     known, task = -1, _task(estimator, registry)
     while table.size() > known:
