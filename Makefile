@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUNDLE := build/films.nearhand
 
-.PHONY: demo app screens test torture check bench docs environments clean
+.PHONY: demo app screens test soak torture check bench docs environments clean
 
 # Two lanes, for two cores. What the second one says waits in a file until the first has said its part.
 demo: .venv/.demo ## Train, convert, prove, merge and show, on real or sample data.
@@ -41,9 +41,14 @@ screens: .venv/.app ## Pictures of every screen of the films app, in dark and in
 # Two processes, each of which takes one file of tests after another, in the order of the files: those that take minutes
 # are the first ones, and of a file all share what it trains or compiles. Benchmarks never run beside anything, so their
 # plugin stays out. Threads of OpenMP that wait must not take the time of the other process.
-test: .venv/.test ## All tests but the benchmarks; emulated processors where `make environments` has prepared them.
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --ignore tests/benchmarks -p no:benchmark --durations=25 \
-	  --numprocesses auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --ignore tests/benchmarks -p no:benchmark --durations=25 \
+  --numprocesses auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test: .venv/.test ## All tests but the long ones and the benchmarks.
+	$(PYTEST)
+
+soak: .venv/.test ## The longer tests: every failing call, a hundred kills, thousands of users, emulated processors.
+	$(PYTEST) -m "soak and not torture"
 
 torture: .venv/.test ## The long suites: 5,000 streams of events per operator, 1,000 random kills, 10,000 random trees.
 	$(BIN)/python -m pytest -m torture

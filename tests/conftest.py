@@ -21,7 +21,8 @@ settings.load_profile("nearhand")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "degrades: the test is about what the SDK gives when it swallows an error")
-    config.addinivalue_line("markers", "torture: takes minutes, and runs only with -m torture")
+    config.addinivalue_line("markers", "soak: takes long, runs with -m soak (`make soak`) and before a change lands")
+    config.addinivalue_line("markers", "torture: takes many minutes, and runs only with -m torture")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

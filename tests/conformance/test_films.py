@@ -83,6 +83,7 @@ def test_int8_ranks_as_well_on_movielens(movielens_films: Films, runtime: Runtim
     assert source.source_ndcg_at_10.low > source.popularity_ndcg_at_10.high
 
 
+@pytest.mark.soak
 def test_int8_ranks_as_well_for_20_000_simulated_users(tmp_path: Path) -> None:
     dataset = sample_dataset(20_000)
     train(dataset, tmp_path)
@@ -164,6 +165,7 @@ def compute(environment: Environment, inputs: tuple[Path, Path, Path], folder: P
     return lists
 
 
+@pytest.mark.soak
 def test_every_machine_gives_the_same_lists(
     environment: Environment,
     inputs: tuple[Path, Path, Path],

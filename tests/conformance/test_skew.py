@@ -184,6 +184,7 @@ def compute(environment: Environment, inputs: tuple[Path, Path], folder: Path) -
     return digests
 
 
+@pytest.mark.soak
 def test_every_machine_reads_the_same(
     environment: Environment, inputs: tuple[Path, Path], native_digests: dict[str, str], tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ PROGRAMS = [
 WATCHED: Sequence[Mapping[str, Any]] = ({"battery": 0.5}, {"battery": "low"})
 
 
+@pytest.mark.soak
 @settings(max_examples=100)
 @given(streams, st.sampled_from([TIGHT, WIDE]))
 @example(overtaken_snapshot(), TIGHT)

@@ -65,6 +65,7 @@ def models(cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.mark.soak
 def test_every_machine_reaches_the_same_leaves(
     environment: Environment, models: Path, cases: dict[str, Case], tmp_path: Path
 ) -> None:

@@ -16,6 +16,8 @@ from nearhand.testing.clock import ManualClock
 from tests.end_to_end.films import NOW, Films, Viewer, capped, shares
 from tests.real_data import real_data
 
+pytestmark = pytest.mark.soak
+
 K = 10
 
 

@@ -26,6 +26,8 @@ from tests.faults.io_faults import NEVER, Fault, Manner
 from tests.faults.needs import ROOT, build_shim
 from tests.faults.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.soak
+
 Play = Callable[[str, Durability, Fault, int], Outcome]
 
 #: Of what is random in the scenarios. Another one tries other identifiers; a failure is repeated with the same one.
