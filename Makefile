@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUNDLE := build/films.nearhand
 
-.PHONY: demo app screens test soak torture check bench docs environments clean
+.PHONY: demo app cloud screens test soak torture check bench docs environments clean
 
 # Two lanes, for two cores. What the second one says waits in a file until the first has said its part.
 demo: .venv/.demo ## Train, convert, prove, merge and show, on real or sample data.
@@ -33,6 +33,9 @@ films-segments: .venv/.demo
 app: .venv/.app ## The films app on http://127.0.0.1:8550, in a browser of this machine; nothing of it needs a network.
 	@test -f $(BUNDLE) || $(MAKE) --no-print-directory demo
 	@FILMS_BUNDLE=$(BUNDLE) $(BIN)/python -m films_app.web
+
+cloud: .venv/.cloud ## The endpoint on http://127.0.0.1:8700, for development: its data in build/cloud, its key "development".
+	$(BIN)/python -m nearhand_cloud --data build/cloud --write-key development
 
 screens: .venv/.app ## Pictures of every screen of the films app, in dark and in light, into docs/screens; needs Chromium.
 	@test -f $(BUNDLE) || $(MAKE) --no-print-directory demo

@@ -1,0 +1,1 @@
+"""Where events go, and what remembers which of them are there."""
