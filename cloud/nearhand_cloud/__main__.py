@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from socket import socket
+from socket import AF_INET, AF_INET6, create_server, socket
 from types import FrameType
 
 import uvicorn
 
-from nearhand.errors import NearhandError
-from nearhand_cloud.app import create_app
+from nearhand.errors import NearhandError, UsageError
+from nearhand_cloud.app import create_app, opened
 from nearhand_cloud.service import Service
 from nearhand_cloud.settings import Settings, read_settings
 
@@ -24,24 +25,40 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until a signal says to stop; the exit code is 0 then, and 2 if the endpoint could not start."""
     try:
         settings = read_settings(arguments, os.environ)
-        _Server(settings).run()
+        with (
+            _listening(settings) as listener,
+            asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner,
+        ):
+            runner.run(_serve(settings, listener))
     except NearhandError as error:
         print(f"nearhand-cloud: {error}", file=sys.stderr)
         return 2
     return 0
 
 
+async def _serve(settings: Settings, listener: socket) -> None:
+    async with opened(settings) as service:
+        await _Server(service, settings).serve([listener])
+
+
+def _listening(settings: Settings) -> socket:
+    family = AF_INET6 if ":" in settings.host else AF_INET
+    try:
+        return create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise UsageError(str(error), place=place, remedy="choose another --host or --port") from error
+
+
 class _Server(uvicorn.Server):
     """Says where it listens, and ends a stop by a signal with exit code 0."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._app = create_app(settings)
+    def __init__(self, service: Service, settings: Settings) -> None:
+        self._service = service
         super().__init__(
             uvicorn.Config(
-                self._app,
-                host=settings.host,
-                port=settings.port,
+                create_app(service, settings),
+                lifespan="off",
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -52,14 +69,13 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
             address = f"[{host}]" if ":" in host else host
             print(f"nearhand-cloud: listening on http://{address}:{port}", flush=True)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        service: Service = self._app.state.service
-        service.stop()
+        self._service.stop()
         await super().shutdown(sockets)
 
     @contextmanager

@@ -21,6 +21,10 @@ class Limiter(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
 
 class Unlimited:
     """Lets every request pass."""
@@ -28,6 +32,9 @@ class Unlimited:
     async def wait_s(self, install: bytes) -> float:
         """See :meth:`Limiter.wait_s`."""
         return 0.0
+
+    async def close(self) -> None:
+        """See :meth:`Limiter.close`."""
 
 
 class MemoryLimiter:
@@ -57,3 +64,6 @@ class MemoryLimiter:
         if len(self._full_at) > _REMEMBERED:
             self._full_at.popitem(last=False)
         return 0.0
+
+    async def close(self) -> None:
+        """See :meth:`Limiter.close`."""

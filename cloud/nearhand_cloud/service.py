@@ -56,11 +56,14 @@ class Service:
         sink: where events go.
         limiter: counts the requests of installs.
         audit: gets a line for each request.
+        metrics: count them.
         clock: what durations are read from.
     """
 
-    def __init__(self, settings: Settings, sink: Sink, limiter: Limiter, audit: Audit, clock: Clock) -> None:
-        self.metrics = Metrics()
+    def __init__(
+        self, settings: Settings, sink: Sink, limiter: Limiter, audit: Audit, metrics: Metrics, clock: Clock
+    ) -> None:
+        self.metrics = metrics
         self._settings = settings
         self._sink = sink
         self._limiter = limiter
@@ -80,6 +83,7 @@ class Service:
     async def close(self) -> None:
         """Finish what was begun, and let go of everything."""
         await self._sink.close()
+        await self._limiter.close()
         self._audit.close()
 
     async def answer(self, action: str, handler: Handler, request: Request) -> Response:

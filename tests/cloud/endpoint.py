@@ -32,6 +32,7 @@ class Endpoint:
         process: the process; it may be killed, and :meth:`restart` starts another one on the same port and data.
         data: the folder of its SQLite files.
         errors: the file that its standard error goes to; the audit log is there.
+        kafka: the bootstrap servers and the topic, if that is where events go.
     """
 
     url: str
@@ -41,6 +42,7 @@ class Endpoint:
     data: Path
     errors: Path
     arguments: list[str]
+    kafka: tuple[str, str] | None = None
 
     @property
     def authorization(self) -> str:
@@ -48,8 +50,12 @@ class Endpoint:
         return "Basic " + base64.b64encode(f"{self.write_key}:".encode()).decode()
 
     def stored(self) -> list[dict[str, Any]]:
-        """The stored events, in the order in which they were stored: what a consumer reads of each."""
-        return stored_in_sqlite(self.data / "events.db")
+        """The stored events, as a consumer reads them: in the order in which they were stored, or by partition."""
+        if self.kafka is None:
+            return stored_in_sqlite(self.data / "events.db")
+        from tests.cloud.brokers import consumed  # Kafka's client is slow to import
+
+        return [{name: record[name] for name in record if name != "key"} for record in consumed(*self.kafka)]
 
     def restart(self) -> None:
         """End the process if it runs, and start it again."""
@@ -85,13 +91,20 @@ def running_endpoint(tmp_path: Path, **options: object) -> Iterator[Endpoint]:
     data = tmp_path / "cloud"
     data.mkdir(exist_ok=True)
     errors = tmp_path / "cloud-errors.txt"
-    chosen = {"write_key": WRITE_KEY, "server_key": SERVER_KEY, "data": data, "port": 0, **options}
+    chosen = {
+        "write_key": WRITE_KEY,
+        "server_key": SERVER_KEY,
+        "data": data,
+        "port": 0,
+        "topic": "nearhand.events",
+        **options,
+    }
     process = _started(_arguments(chosen), errors)
     url = _address(process, errors)
     arguments = _arguments({**chosen, "port": url.rpartition(":")[2]})
-    endpoint = Endpoint(
-        url, str(chosen["write_key"]).split(",")[0], str(chosen["server_key"]), process, data, errors, arguments
-    )
+    kafka = (str(chosen["kafka"]), str(chosen["topic"])) if chosen.get("sink") == "kafka" else None
+    write_key = str(chosen["write_key"]).split(",")[0]
+    endpoint = Endpoint(url, write_key, str(chosen["server_key"]), process, data, errors, arguments, kafka)
     try:
         yield endpoint
     finally:

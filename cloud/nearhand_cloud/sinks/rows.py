@@ -50,14 +50,13 @@ def _registered(connection: sqlite3.Connection, digest: bytes, install_key: byte
     return number
 
 
-def proven(connection: sqlite3.Connection, erasure: Erasure, now_ms: int) -> int:
-    """The number of the install that asks for an erasure; the nonce is noted.
+def proven(connection: sqlite3.Connection, erasure: Erasure) -> int:
+    """The number of the install that asks for an erasure.
 
     Raises:
         RefusalError: the nonce was seen, the install is unknown, or it is not the install that has signed.
     """
-    nonce = sha256(erasure.nonce.encode()).digest()
-    if connection.execute("SELECT 1 FROM nonce WHERE digest = ?", (nonce,)).fetchone() is not None:
+    if connection.execute("SELECT 1 FROM nonce WHERE digest = ?", (_nonce(erasure),)).fetchone() is not None:
         raise replayed()
     digest = install_digest(erasure.install_id)
     found = connection.execute("SELECT number, key FROM install WHERE digest = ?", (digest,)).fetchone()
@@ -65,8 +64,16 @@ def proven(connection: sqlite3.Connection, erasure: Erasure, now_ms: int) -> int
         raise unknown_install()
     number, key = found
     check_signature(key, erasure)
-    connection.execute("INSERT INTO nonce VALUES (?, ?)", (nonce, now_ms))
     return int(number)
+
+
+def note(connection: sqlite3.Connection, erasure: Erasure, now_ms: int) -> None:
+    """Remember the nonce of an erasure."""
+    connection.execute("INSERT OR IGNORE INTO nonce VALUES (?, ?)", (_nonce(erasure), now_ms))
+
+
+def _nonce(erasure: Erasure) -> bytes:
+    return sha256(erasure.nonce.encode()).digest()
 
 
 def erase_install(connection: sqlite3.Connection, number: int, now_ms: int) -> None:

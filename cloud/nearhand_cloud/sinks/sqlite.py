@@ -119,7 +119,8 @@ class SqliteSink:
 
     def _erase(self, connection: sqlite3.Connection, erasure: Erasure) -> int:
         now = self._clock.now_ms()
-        install = rows.proven(connection, erasure, now)
+        install = rows.proven(connection, erasure)
+        rows.note(connection, erasure, now)
         if erasure.event_ids is not None:
             return _erase_events(connection, install, erasure.event_ids)
         erased = connection.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sqlite3
 import threading
 import time
@@ -34,17 +35,27 @@ class Writer:
         path: the file. The folder has to exist.
         application_id: tells the file from databases of something else.
         schema: statements that make the tables in an empty file.
+        at_start: a statement that is executed whenever the file is opened.
 
     Raises:
-        UnavailableError: it cannot be opened, or is a database of something else.
+        UnavailableError: it cannot be opened, is a database of something else, or another endpoint has it.
     """
 
-    def __init__(self, path: Path, application_id: int, schema: str) -> None:
+    def __init__(self, path: Path, application_id: int, schema: str, at_start: str | None = None) -> None:
         self._place = str(path)
         self._path = path
+        self._lock = path.with_suffix(".lock").open("w")
         try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._connection = _opened(path, application_id, schema)
+            if at_start is not None:
+                self._connection.execute(at_start)
+        except BlockingIOError:
+            self._lock.close()
+            remedy = "give each endpoint a folder of its own, or share Kafka and Redis"
+            raise UnavailableError("another endpoint uses this file", place=self._place, remedy=remedy) from None
         except sqlite3.Error as error:
+            self._lock.close()
             raise self._unavailable(error) from error
         self._next_wipe = 0.0
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
@@ -87,6 +98,7 @@ class Writer:
         with suppress(sqlite3.Error):  # it stays due, and is done when the file is opened again
             self._wipe()
         self._connection.close()
+        self._lock.close()
 
     def _commit(self, jobs: list[_Job]) -> None:
         """All of the jobs in one transaction; one that is refused leaves the others alone."""
