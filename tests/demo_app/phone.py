@@ -95,7 +95,7 @@ class Phone:
     @classmethod
     def open(cls, chromium: Browser, address: str, size: tuple[int, int] = PHONE, path: str = "/") -> Phone:
         """A new window with nothing remembered, in which nothing but this machine can be reached."""
-        context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, locale="en-GB")
+        context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, locale="en-GB", has_touch=True)
         context.set_default_timeout(PATIENCE_MS)
         phone = cls(context.new_page())
         context.route("**/*", phone._route)

@@ -54,11 +54,20 @@ def test_what_can_be_touched_is_large_enough() -> None:
 @pytest.mark.parametrize("seed", range(36))
 def test_a_poster_is_a_drawing_that_is_always_the_same(seed: int) -> None:
     film = Film(f"m_{seed}", f"Film {seed}", 1990, ("Drama", "Western"), "", 1)
-    drawing = posters.art(film, 120, 180, scrim=True)
-    assert drawing == posters.art(film, 120, 180, scrim=True)
+    drawing = posters.poster(film, 120)
+    posters.poster.cache_clear()
+    assert drawing == posters.poster(film, 120)
     root = ElementTree.fromstring(drawing)
     assert root.get("viewBox") == "0 0 120 180"
     assert len(root) > 3
+    words = [(one.text, one.get("font-family")) for one in root if one.tag.endswith("}text")]
+    assert " ".join(text or "" for text, family in reversed(words) if family == theme.DISPLAY) == f"FILM {seed}"
+    assert ("1990", theme.STRONG) in words
+
+
+def test_the_words_of_a_poster_are_no_markup() -> None:
+    root = ElementTree.fromstring(posters.poster(Film("m_1", "Love & <Death>", 1975, (), "", 1), 120))
+    assert "<DEATH>" in [one.text for one in root if one.tag.endswith("}text")]
 
 
 def test_films_have_posters_of_their_own() -> None:

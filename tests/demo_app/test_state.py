@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 import films_app
-from films_app.engine import Engine, Settings
+from films_app.engine import Engine, Film, Home, Pick, Rail, Settings
 from films_app.engine.settings import SettingsFile
 from films_app.i18n import NAMES, TABLES, Texts, language_of
-from films_app.state import FilmPage, ForYou, Place, Search, Session, Welcome, YourActivity, YourPrivacy
+from films_app.state import FilmPage, ForYou, Place, Search, Session, Sight, Welcome, YourActivity, YourPrivacy
+from films_app.state import for_you as for_you_module
 from films_app.state import session as session_module
+from films_app.state.for_you import Pull, in_sight_first, slots
 from nearhand.testing import ManualClock
 from tests.demo_app.conftest import START
 
@@ -76,6 +78,74 @@ def test_a_reaction_is_said_can_be_undone_and_is_followed(films: Path, tmp_path:
         assert len(changes) == heard
 
     play(films, tmp_path, story)
+
+
+def a_home(hero: str, **rails: str) -> Home:
+    """One film for each letter."""
+
+    def pick(letter: str) -> Pick:
+        return Pick(Film(letter, letter, 1990, (), "", 1))
+
+    made = tuple(Rail(name, tuple(map(pick, films))) for name, films in rails.items())  # type: ignore[arg-type]
+    return Home(pick(hero), made, True, 1.0)
+
+
+def letters(home: Home) -> dict[str, str]:
+    return {slot: "".join(pick.film.film_id for pick in rail.picks) for slot, rail in slots(home)}
+
+
+def test_what_is_in_sight_comes_first_and_nothing_else_moves() -> None:
+    old = a_home("a", top="bcdefg", different="hijklm", new="nopqrs")
+    new = a_home("b", top="cdefgt", different="ijklmu", new="vwxyzo")
+    shown = in_sight_first(new, old, Sight(first=0, last=1, films=3))
+    assert shown.hero == new.hero
+    # The first three are the new ones; what follows stood there before, but no film is there twice.
+    assert letters(shown) == {"top-0": "cdefgt", "different-0": "ijklmu", "new-0": "nopqrs"}
+    shown = in_sight_first(new, old, Sight(first=2, last=2, films=3), {"new-0": 2})
+    assert letters(shown) == {"top-0": "bcdefg", "different-0": "hijklm", "new-0": "noxyzs"}
+
+
+def test_at_first_only_what_is_in_sight_is_there_and_a_new_rail_is_there_at_once() -> None:
+    new = a_home("a", top="bcdef", new="ghijk")
+    assert letters(in_sight_first(new, None, Sight(0, 0, 2))) == {"top-0": "bc"}
+    old = a_home("a", top="bcdef")
+    assert letters(in_sight_first(new, old, Sight(0, 0, 2))) == {"top-0": "bcdef", "new-0": "ghijk"}
+
+
+def test_the_rest_follows_by_itself_and_what_was_in_sight_is_noted(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(for_you_module, "REST_SECONDS", 0)
+    monkeypatch.setattr(for_you_module, "STEP_SECONDS", 0)
+
+    async def story(session: Session) -> None:
+        for_you = await ready(session)
+        await for_you.settled()
+        assert for_you.home is not None
+        assert for_you.home.hero is not None
+        await session.react("like", for_you.home.hero)
+        assert for_you.shown is not None
+        assert for_you.shown.hero == for_you.home.hero
+        assert for_you.shown != for_you.home
+        await for_you.settled()
+        assert for_you.shown == for_you.home
+        moments = (await session.engine.activity()).moments
+        assert len([one for one in moments if one.event == "impression"]) == 8  # four of each list
+
+    play(films, tmp_path, story)
+
+
+def test_pulled_far_enough_the_lists_are_made_anew() -> None:
+    pull, shares = Pull(), list[float]()
+    pull.follow(lambda: shares.append(pull.share))
+    pull.by(48.0)
+    assert not pull.let_go()
+    pull.by(60.0)
+    pull.by(60.0)
+    assert pull.let_go()
+    pull.to(100.0)  # where lists bounce, the way is told from its beginning
+    assert pull.let_go()
+    assert shares == [0.5, 0.0, 0.625, 1.0, 0.0, 1.0, 0.0]
 
 
 def test_a_notice_goes_by_itself(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """What the screens show, as plain objects that can be followed. Knows the engine, and no toolkit."""
 
+from films_app.state.for_you import ForYou, Sight, slots
 from films_app.state.screens import (
     ENOUGH_LOVED,
     FilmPage,
-    ForYou,
     Search,
     UnderTheHood,
     Welcome,
@@ -22,10 +22,12 @@ __all__ = [
     "Place",
     "Search",
     "Session",
+    "Sight",
     "Store",
     "Tab",
     "UnderTheHood",
     "Welcome",
     "YourActivity",
     "YourPrivacy",
+    "slots",
 ]

@@ -11,7 +11,6 @@ from films_app.engine import (
     Advice,
     Cause,
     Film,
-    Home,
     Hood,
     Moment,
     Pick,
@@ -78,28 +77,6 @@ class Welcome(Store):
             self.loved, self.text, self.step = [], "", 0
         self.is_busy = False
         session.changed()
-
-
-class ForYou(Store):
-    """The first screen: what to watch."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.session = session
-        self.home: Home | None = None
-        self.problem = ""
-        session.on_profile_change(self.refresh)
-
-    async def refresh(self) -> None:
-        """Make the lists anew."""
-        try:
-            self.home = await self.session.engine.home()
-            self.problem = ""
-            if self.session.place.tab == "home" and not self.session.place.films:
-                await self.session.engine.seen(self.home)
-        except ERRORS as error:
-            self.problem = str(error)
-        self.changed()
 
 
 class Search(Store):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from films_app.engine import Catalogue, Done, Engine, Film, Look, Pick
+from films_app.engine import Catalogue, Deed, Done, Engine, Film, Look, Pick
 from films_app.i18n import Texts, language_of, texts
 from films_app.state.store import Store
 from nearhand import NearhandError
@@ -57,6 +57,38 @@ class Place:
         return Place(next((tab for tab in TABS if route.strip("/") == tab), "home"))
 
 
+class Notices(Store):
+    """What the app says for some seconds. A store of its own: the screens below need not be drawn again for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.current: Notice | None = None
+        self._numbers = itertools.count(1)
+        self._expiry: asyncio.Task[None] | None = None
+
+    def say(self, text: str, undo: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Say something; what was said before goes."""
+        notice = Notice(next(self._numbers), text, undo)
+        self._show(notice)
+
+        async def expire() -> None:
+            await asyncio.sleep(NOTICE_SECONDS)
+            if self.current is notice:
+                self._show(None)
+
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().create_task(expire())
+
+    def dismiss(self) -> None:
+        """Say no more."""
+        self._show(None)
+
+    def _show(self, notice: Notice | None) -> None:
+        self.current = notice
+        self.changed()
+
+
 class Session(Store):
     """What all screens of one window share."""
 
@@ -68,9 +100,8 @@ class Session(Store):
         self.place = Place()
         self.width = 390.0
         self.version = 0
-        self.notice: Notice | None = None
+        self.notices = Notices()
         self._device_language = device_language
-        self._numbers = itertools.count(1)
         self._refreshers: list[Callable[[], Awaitable[None]]] = []
 
     @property
@@ -192,42 +223,33 @@ class Session(Store):
             self.say(self.texts("problem.say", reason=str(error)))
             return None
         await self.profile_changed()
+        await asyncio.sleep(0)  # the list is drawn before the words are
         self._say_done(done)
         return done
 
-    async def react(self, deed: Literal["like", "dislike", "dismiss", "watch", "less_like"], pick: Pick) -> None:
+    async def react(self, deed: Deed, pick: Pick) -> None:
         """What the buttons below a film do."""
         await self.act(lambda: self.engine.do(deed, pick.film, pick.recommendation_id))
 
     def _say_done(self, done: Done) -> None:
         async def undo() -> None:
             if await self.attempt(self.engine.undo(done)):
-                self.dismiss_notice()
+                self.notices.dismiss()
                 await self.profile_changed()
-                self.changed()
 
         if done.is_recorded:
             self.say(self.texts(f"done.{done.deed}", title=done.film.title), undo)
         else:
             self.say(self.texts("done.off"))
 
+    @property
+    def notice(self) -> Notice | None:
+        """What is being said."""
+        return self.notices.current
+
     def say(self, text: str, undo: Callable[[], Awaitable[None]] | None = None) -> None:
         """Say something for some seconds; what was said before goes."""
-        notice = Notice(next(self._numbers), text, undo)
-        self.notice = notice
-        self.changed()
-
-        async def expire() -> None:
-            await asyncio.sleep(NOTICE_SECONDS)
-            if self.notice is notice:
-                self.dismiss_notice()
-
-        self._expiry = asyncio.get_running_loop().create_task(expire())
-
-    def dismiss_notice(self) -> None:
-        """Say no more."""
-        self.notice = None
-        self.changed()
+        self.notices.say(text, undo)
 
     async def set_look(self, look: Look) -> None:
         """Be dark or light from now on."""

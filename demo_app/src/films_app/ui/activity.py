@@ -191,7 +191,7 @@ def _line(activity: YourActivity, line: _Line) -> ft.Control:
     ]
     picture: ft.Control
     if len(line.moments) == 1 and moment.film is not None:
-        picture = parts.Poster(moment.film, 36)
+        picture = parts.poster(moment.film, 36)
     else:
         icon = {"search": ft.Icons.SEARCH, "impression": ft.Icons.VISIBILITY_OUTLINED}.get(
             moment.event, ft.Icons.REFRESH

@@ -10,7 +10,6 @@ from films_app.state import (
     TABS,
     FilmPage,
     ForYou,
-    Notice,
     Search,
     Session,
     Tab,
@@ -22,7 +21,7 @@ from films_app.state import (
 from films_app.ui import parts, theme
 from films_app.ui.activity import ActivityScreen
 from films_app.ui.film import FilmScreen, MissingFilm
-from films_app.ui.following import calls, does, follow
+from films_app.ui.following import calls, does, follow, part
 from films_app.ui.for_you import ForYouScreen
 from films_app.ui.hood import HoodScreen
 from films_app.ui.privacy import PrivacyScreen
@@ -180,12 +179,11 @@ def _navigation_rail(session: Session) -> ft.NavigationRail:
 
 
 def _with_notice(session: Session, content: ft.Control) -> ft.Control:
-    notice = session.notice
     return ft.Stack(
         [
             ft.Container(content, left=0, right=0, top=0, bottom=0),
             ft.Container(
-                None if notice is None else _notice(session, notice),
+                _Notice(session, session.width, session.language),
                 left=theme.UNIT,
                 right=theme.UNIT,
                 bottom=theme.UNIT,
@@ -196,8 +194,12 @@ def _with_notice(session: Session, content: ft.Control) -> ft.Control:
     )
 
 
-def _notice(session: Session, notice: Notice) -> ft.Control:
-    texts = session.texts
+@part
+def _Notice(session: Session, width: float, language: str) -> ft.Control:  # noqa: N802 - components are named so
+    follow(session.notices)
+    texts, notice = session.texts, session.notices.current
+    if notice is None:
+        return ft.Container()
     words: list[ft.Control] = [
         ft.Semantics(
             content=theme.body(notice.text, color=ft.Colors.ON_INVERSE_SURFACE, max_lines=3),
@@ -219,7 +221,7 @@ def _notice(session: Session, notice: Notice) -> ft.Control:
         )
     words.append(
         parts.icon_button(
-            texts("close"), ft.Icons.CLOSE, calls(session.dismiss_notice), colour=ft.Colors.ON_INVERSE_SURFACE
+            texts("close"), ft.Icons.CLOSE, calls(session.notices.dismiss), colour=ft.Colors.ON_INVERSE_SURFACE
         )
     )
     return ft.Container(
@@ -227,7 +229,7 @@ def _notice(session: Session, notice: Notice) -> ft.Control:
         bgcolor=ft.Colors.INVERSE_SURFACE,
         border_radius=theme.RADIUS,
         padding=ft.Padding.only(left=theme.MORE, right=theme.HALF, top=theme.HALF, bottom=theme.HALF),
-        width=min(session.width - 2 * theme.UNIT, 560),
+        width=min(width - 2 * theme.UNIT, 560),
         key=f"notice-{notice.number}",
     )
 

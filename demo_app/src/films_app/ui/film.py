@@ -137,7 +137,7 @@ def _top(session: Session, film: Film, width: float) -> ft.Control:
         height=_HEIGHT,
         content=ft.Stack(
             [
-                parts.Art(film, width, _HEIGHT),
+                parts.art(film, width, _HEIGHT),
                 parts.scrim(0.2, 0.62),
                 ft.Container(
                     ft.Container(

@@ -2,63 +2,151 @@
 
 from __future__ import annotations
 
+import math
+
 import flet as ft
 
-from films_app.engine import Home, Pick, Rail
-from films_app.state import ForYou, Session
+from films_app.engine import Film, Rail
+from films_app.state import ForYou, Sight, slots
+from films_app.state.for_you import Pull
 from films_app.ui import parts, posters, theme
 from films_app.ui.following import does, follow, goes, part
 
 CARD_WIDTH = 124
+_GAP = 12
+_HERO, _HERO_WIDE = 432, 420
+_HEADING = 24
+_RAIL = CARD_WIDTH * posters.RATIO + theme.TOUCH
+"""Heights: of the first film, and of a rail's heading and its films."""
 
 
 @part
 def ForYouScreen(for_you: ForYou, width: float, language: str) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(for_you)
-    texts, home = for_you.session.texts, for_you.home
+    texts, home = for_you.session.texts, for_you.shown
+    films = math.ceil(width / (CARD_WIDTH + _GAP))
+
+    async def scrolled(event: ft.OnScrollEvent) -> None:
+        for_you.sight = _sight(event.pixels, event.viewport_dimension, films, width)
+        if _pulled(for_you.pull, event):
+            await for_you.refresh()
+
     if for_you.problem:
         return parts.page_of([parts.failed(texts, for_you.problem, does(for_you.refresh))], width)
     if home is None:
-        bones = [parts.bone(None, 420, 0), parts.bone(180, 24), ft.Row([parts.bone(CARD_WIDTH, 186) for _ in range(4)])]
-        return ft.Container(parts.waiting(texts, *bones), expand=True)
+        return skeleton(for_you, width)
     if home.hero is None and not home.rails:
         return parts.page_of([parts.empty(ft.Icons.THEATERS, texts("home.empty"), texts("home.empty_hint"))], width)
-    blocks: list[ft.Control] = [] if home.hero is None else [_hero(for_you, home, home.hero, width)]
+    blocks: list[ft.Control] = []
+    if home.hero is not None:
+        blocks.append(_Hero(for_you, home.hero.film, home.hero.text, width, language))
     if not home.is_personal:
         blocks.append(
             ft.Container(
                 theme.small(texts("home.general")),
                 padding=ft.Padding.symmetric(horizontal=theme.MORE, vertical=theme.UNIT),
+                key="general",
             )
         )
-    blocks += [_rail(for_you.session, one, home.is_personal) for one in home.rails]
-    return ft.ListView(
-        blocks,
+    blocks += [_rail(for_you, slot, rail, home.is_personal) for slot, rail in slots(home)]
+    return ft.Stack(
+        [
+            ft.ListView(
+                blocks,
+                left=0,
+                right=0,
+                top=0,
+                bottom=0,
+                spacing=theme.MORE,
+                padding=ft.Padding.only(bottom=96),
+                build_controls_on_demand=False,
+                on_scroll=scrolled,
+                scroll_interval=30,
+            ),
+            _Pulled(for_you.pull),
+        ],
         expand=True,
-        spacing=theme.MORE,
-        padding=ft.Padding.only(bottom=96),
-        build_controls_on_demand=False,
     )
 
 
-def _hero(for_you: ForYou, home: Home, pick: Pick, width: float) -> ft.Control:
-    session, film = for_you.session, pick.film
-    texts = session.texts
-    height = 432 if width < 700 else 420
+def skeleton(for_you: ForYou, width: float) -> ft.Control:
+    """The shapes of the screen, until there is a list."""
+    films = ft.Row([parts.bone(CARD_WIDTH, CARD_WIDTH * posters.RATIO) for _ in range(8)], spacing=_GAP)
+    return ft.Container(
+        parts.waiting(
+            for_you.session.texts,
+            parts.bone(None, _HERO if width < 700 else _HERO_WIDE, 0),
+            ft.Container(
+                ft.Column([parts.bone(180, _HEADING, theme.UNIT), films], spacing=_GAP, tight=True),
+                padding=ft.Padding.symmetric(horizontal=theme.MORE),
+            ),
+        ),
+        expand=True,
+        clip_behavior=ft.ClipBehavior.HARD_EDGE,
+    )
+
+
+def _sight(pixels: float, height: float, films: int, width: float) -> Sight:
+    """Which rails can be seen. Those of half a rail more, so that it need not be exact."""
+    step = _HEADING + _GAP + _RAIL + theme.MORE
+    top = pixels - (_HERO if width < 700 else _HERO_WIDE)
+    return Sight(max(math.floor(top / step - 0.5), 0), max(math.ceil((top + height) / step - 0.5), 0), films)
+
+
+def _pulled(pull: Pull, event: ft.OnScrollEvent) -> bool:
+    """Follow a finger that pulls the screen down; whether it has let go, far enough.
+
+    Where lists end in a hard stop there are overscroll events; where they bounce, the offset is negative.
+    """
+    match event.event_type:
+        case ft.ScrollType.OVERSCROLL if event.overscroll is not None and event.pixels <= 0:
+            pull.by(-event.overscroll)
+        case ft.ScrollType.UPDATE:
+            pull.to(max(-event.pixels, 0.0))
+        case ft.ScrollType.END:
+            return pull.let_go()
+    return False
+
+
+@part
+def _Pulled(pull: Pull) -> ft.Control:  # noqa: N802 - components are named so
+    follow(pull)
+    return ft.Container(
+        ft.Container(
+            ft.ProgressRing(value=pull.share, width=22, height=22, stroke_width=3, color=theme.ACCENT),
+            width=44,
+            height=44,
+            border_radius=22,
+            bgcolor=theme.RAISED,
+            alignment=ft.Alignment.CENTER,
+            opacity=min(pull.share * 2, 1),
+        ),
+        left=0,
+        right=0,
+        top=theme.UNIT + 48 * pull.share - 60 * (pull.share == 0),
+        alignment=ft.Alignment.TOP_CENTER,
+        ignore_interactions=True,
+    )
+
+
+@part
+def _Hero(for_you: ForYou, film: Film, text: str, width: float, language: str) -> ft.Control:  # noqa: N802
+    texts = for_you.session.texts
+    height = _HERO if width < 700 else _HERO_WIDE
     words = ft.Column(
         [
             theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2),
             parts.headed(theme.display(film.title, 36, max_lines=3, overflow=ft.TextOverflow.ELLIPSIS)),
             theme.small(parts.facts(texts, film)),
-            theme.body(pick.text, max_lines=2, overflow=ft.TextOverflow.ELLIPSIS),
+            theme.body(text, max_lines=2, overflow=ft.TextOverflow.ELLIPSIS),
             ft.Container(height=theme.HALF),
             ft.Row(
                 [
                     parts.button(texts("deed.open"), goes(f"/film/{film.film_id}"), icon=ft.Icons.LOCAL_MOVIES),
-                    _deed(session, pick, "like", ft.Icons.FAVORITE_BORDER, raised=True),
-                    _deed(session, pick, "dislike", ft.Icons.THUMB_DOWN_OFF_ALT, raised=True),
-                    _deed(session, pick, "dismiss", ft.Icons.CLOSE, raised=True),
+                    _deed(for_you, film, "", "like", ft.Icons.FAVORITE_BORDER, raised=True),
+                    _deed(for_you, film, "", "dislike", ft.Icons.THUMB_DOWN_OFF_ALT, raised=True),
+                    _deed(for_you, film, "", "dismiss", ft.Icons.CLOSE, raised=True),
                 ],
                 spacing=theme.UNIT,
             ),
@@ -70,7 +158,7 @@ def _hero(for_you: ForYou, home: Home, pick: Pick, width: float) -> ft.Control:
         height=height,
         content=ft.Stack(
             [
-                parts.Art(film, width, height),
+                parts.art(film, width, height),
                 parts.scrim(0.12, 0.5),
                 ft.Container(words, left=theme.MORE, right=theme.MORE, bottom=theme.UNIT),
                 ft.Container(
@@ -88,18 +176,26 @@ def _hero(for_you: ForYou, home: Home, pick: Pick, width: float) -> ft.Control:
     )
 
 
-def _deed(session: Session, pick: Pick, deed: str, icon: ft.IconData, *, raised: bool = False) -> ft.Control:
-    label = session.texts(f"act.{deed}", title=pick.film.title)
+def _deed(for_you: ForYou, film: Film, slot: str, deed: str, icon: ft.IconData, *, raised: bool = False) -> ft.Control:
+    label = for_you.session.texts(f"act.{deed}", title=film.title)
     ground = theme.RAISED if raised else None
     return parts.icon_button(
-        label, icon, does(session.react, deed, pick), colour=theme.INK if raised else theme.QUIET, bgcolor=ground
+        label, icon, does(for_you.react, deed, film, slot), colour=theme.INK if raised else theme.QUIET, bgcolor=ground
     )
 
 
-def _rail(session: Session, rail: Rail, is_personal: bool) -> ft.Control:
-    texts = session.texts
+def _rail(for_you: ForYou, slot: str, rail: Rail, is_personal: bool) -> ft.Control:
+    texts, language = for_you.session.texts, for_you.session.language
     key = "top_general" if rail.name == "top" and not is_personal else rail.name
     name = texts(f"rail.{key}", title="" if rail.about is None else rail.about.title)
+    return _Rail(for_you, slot, name, tuple(pick.film for pick in rail.picks), language, key=slot)  # type: ignore[call-arg]
+
+
+@part
+def _Rail(for_you: ForYou, slot: str, name: str, films: tuple[Film, ...], language: str) -> ft.Control:  # noqa: N802
+    def scrolled(event: ft.OnScrollEvent) -> None:
+        for_you.left[slot] = max(int((event.pixels - theme.MORE) // (CARD_WIDTH + _GAP)), 0)
+
     return ft.Column(
         [
             ft.Container(
@@ -108,30 +204,31 @@ def _rail(session: Session, rail: Rail, is_personal: bool) -> ft.Control:
             ),
             ft.ListView(
                 [
-                    _Card(session, pick, session.language, key=pick.film.film_id)  # type: ignore[call-arg]
-                    for pick in rail.picks
+                    _Card(for_you, slot, film, language, key=film.film_id)  # type: ignore[call-arg]
+                    for film in films
                 ],
                 horizontal=True,
-                spacing=12,
-                height=CARD_WIDTH * posters.RATIO + theme.TOUCH,
+                spacing=_GAP,
+                height=_RAIL,
                 padding=ft.Padding.symmetric(horizontal=theme.MORE),
+                on_scroll=scrolled,
+                scroll_interval=200,
             ),
         ],
-        spacing=12,
-        key=f"{rail.name}-{rail.about.film_id if rail.about else ''}",
+        spacing=_GAP,
     )
 
 
 @part
-def _Card(session: Session, pick: Pick, language: str) -> ft.Control:  # noqa: N802
-    texts, film = session.texts, pick.film
+def _Card(for_you: ForYou, slot: str, film: Film, language: str) -> ft.Control:  # noqa: N802
+    texts = for_you.session.texts
     return ft.Column(
         [
-            parts.tappable(parts.describe(texts, film), parts.Poster(film, CARD_WIDTH), goes(f"/film/{film.film_id}")),
+            parts.tappable(parts.describe(texts, film), parts.poster(film, CARD_WIDTH), goes(f"/film/{film.film_id}")),
             ft.Row(
                 [
-                    _deed(session, pick, "like", ft.Icons.FAVORITE_BORDER),
-                    _deed(session, pick, "dismiss", ft.Icons.CLOSE),
+                    _deed(for_you, film, slot, "like", ft.Icons.FAVORITE_BORDER),
+                    _deed(for_you, film, slot, "dismiss", ft.Icons.CLOSE),
                 ],
                 alignment=ft.MainAxisAlignment.SPACE_BETWEEN,
                 width=CARD_WIDTH,

@@ -22,17 +22,18 @@ def tappable(label: str, content: ft.Control, on_tap: Handler, **more: Any) -> f
         more: of the container, such as ``bgcolor``; and ``selected`` or ``toggled``, for what has a state.
     """
     state = {name: more.pop(name) for name in ("selected", "toggled", "checked") if name in more}
+    key = more.pop("key", None)
     more.setdefault("border_radius", theme.RADIUS)
-    touched = ft.Container(
-        content=ft.Semantics(content=content, exclude_semantics=True), ink=True, on_click=on_tap, **more
-    )
-    return ft.MergeSemantics(content=ft.Semantics(label=label, button=True, content=touched, **state))
+    if not isinstance(content, ft.Image):  # which says nothing
+        content = ft.Semantics(content=content, exclude_semantics=True)
+    touched = ft.Container(content=content, ink=True, on_click=on_tap, **more)
+    return ft.MergeSemantics(content=ft.Semantics(label=label, button=True, content=touched, **state), key=key)
 
 
 def icon_button(
     label: str, icon: ft.IconData, on_tap: Handler, *, colour: str = theme.INK, bgcolor: str | None = None
-) -> ft.Control:
-    """A round button with a picture only."""
+) -> ft.MergeSemantics:
+    """A round button with a picture only. Its name is read to who cannot see, and shown to who points at it."""
     pressed = ft.IconButton(
         icon=icon,
         icon_color=colour,
@@ -40,9 +41,10 @@ def icon_button(
         bgcolor=bgcolor,
         width=theme.TOUCH,
         height=theme.TOUCH,
+        tooltip=label,
         on_click=on_tap,
     )
-    return ft.MergeSemantics(content=ft.Semantics(label=label, content=pressed))
+    return ft.MergeSemantics(content=pressed)
 
 
 def button(
@@ -253,50 +255,20 @@ def facts(texts: Texts, film: Film, most: int = 3) -> str:
     return " · ".join(([str(film.year)] if film.year else []) + genres)
 
 
-@part
-def Poster(film: Film, width: float) -> ft.Control:  # noqa: N802 - components are named so
-    """A poster with its words."""
-    height, left = width * posters.RATIO, posters.margin(width)
-    _, _, light, ink = posters.palette(film)
-    size, words = posters.title_of(film, width)
-    year = max(width * 0.085, 7)
-    return ft.Container(
+def poster(film: Film, width: float) -> ft.Image:
+    """A film's poster. What it shows is said by what it stands in."""
+    return ft.Image(
+        src=posters.poster(film, width),
         width=width,
-        height=height,
+        height=width * posters.RATIO,
         border_radius=theme.RADIUS if width > 80 else theme.UNIT,
-        clip_behavior=ft.ClipBehavior.ANTI_ALIAS,
-        content=ft.Stack(
-            [
-                ft.Image(src=posters.art(film, width, height, scrim=True), width=width, height=height),
-                ft.Text(
-                    words,
-                    color=ink,
-                    no_wrap=True,
-                    left=left,
-                    bottom=left + year * 1.7,
-                    style=ft.TextStyle(
-                        size=size,
-                        height=1.02,
-                        font_family=theme.DISPLAY,
-                        font_family_fallback=theme.STRONG_FALLBACK,
-                    ),
-                ),
-                ft.Text(
-                    str(film.year or ""),
-                    color=light,
-                    left=left + width * 0.18,
-                    bottom=left - year * 0.15,
-                    style=ft.TextStyle(size=year, height=1.2, font_family=theme.STRONG, letter_spacing=0.6),
-                ),
-            ]
-        ),
+        exclude_from_semantics=True,
     )
 
 
-@part
-def Art(film: Film, width: float, height: float) -> ft.Control:  # noqa: N802
-    """A poster without words, in any size."""
-    return ft.Image(src=posters.art(film, width, height), width=width, height=height)
+def art(film: Film, width: float, height: float) -> ft.Image:
+    """A film's drawing, without words."""
+    return ft.Image(src=posters.art(film, width, height), width=width, height=height, exclude_from_semantics=True)
 
 
 @part
@@ -327,7 +299,7 @@ def shelf(texts: Texts, films: Sequence[Film], goes: Callable[[str], Handler], w
     """Films side by side, each of which leads to its page."""
     return ft.ListView(
         [
-            tappable(describe(texts, film), Poster(film, width), goes(f"/film/{film.film_id}"), key=film.film_id)
+            tappable(describe(texts, film), poster(film, width), goes(f"/film/{film.film_id}"), key=film.film_id)
             for film in films
         ],
         horizontal=True,

@@ -11,8 +11,11 @@ import random
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from html import escape
 
 from films_app.engine import Film
+from films_app.ui.theme import DISPLAY, STRONG
 
 RATIO = 1.5
 """Height of a poster by its width."""
@@ -88,24 +91,53 @@ class _Sheet:
         return f"url(#{name})"
 
 
-def art(film: Film, width: float, height: float, *, scrim: bool = False) -> str:
-    """A poster without its words, in any size, as an SVG document.
+@lru_cache(maxsize=256)
+def art(film: Film, width: float, height: float) -> str:
+    """A film's drawing, without words, in any size, as an SVG document."""
+    sheet, shapes = _drawn(film, width, height)
+    return _document(sheet, shapes)
 
-    Args:
-        scrim: darken the lower part, for words on it, and rule the line on which the year stands.
+
+@lru_cache(maxsize=1024)
+def poster(film: Film, width: float) -> str:
+    """A film's poster, with its title and its year, as an SVG document. The words are in the app's own fonts.
+
+    One picture, and not a picture below texts: a screen has dozens of them, and what each consists of is compared, sent
+    and laid out whenever a list changes.
     """
+    height = width * RATIO
+    sheet, shapes = _drawn(film, width, height)
+    top = height * 0.38
+    shapes.append(_rect(0, top, width, height - top, sheet.fade(top, top + (height - top) * 0.72, sheet.ground)))
+    left, year = margin(width), max(width * 0.085, 7)
+    shapes.append(_rect(left, height - left - width * 0.055, width * 0.13, max(width * 0.018, 2), sheet.light))
+    _, _, light, ink = palette(film)
+    size, words = title_of(film, width)
+    lines = words.splitlines()
+    last = height - left - year * 1.7 - size * 0.28
+    for row, line in enumerate(reversed(lines)):
+        shapes.append(_words(line, left, last - row * size * 1.02, size, DISPLAY, ink))
+    if film.year:
+        shapes.append(_words(str(film.year), left + width * 0.18, height - left - year * 0.15, year, STRONG, light))
+    return _document(sheet, shapes)
+
+
+def _drawn(film: Film, width: float, height: float) -> tuple[_Sheet, list[str]]:
     ground, mass, light, _ = palette(film)
     sheet = _Sheet(width, height, ground, mass, light, random.Random(_seed(film) >> 3))
     compose = _COMPOSITIONS[_seed(film) % len(_COMPOSITIONS)]
-    shapes = [_rect(0, 0, width, height, sheet.down(0, height, _mix(ground, mass, 0.45), ground)), *compose(sheet)]
-    if scrim:
-        top = height * 0.38
-        shapes.append(_rect(0, top, width, height - top, sheet.fade(top, top + (height - top) * 0.72, ground)))
-        left, high = margin(width), max(width * 0.018, 2)
-        shapes.append(_rect(left, height - margin(width) - width * 0.055, width * 0.13, high, light))
+    return sheet, [
+        _rect(0, 0, width, height, sheet.down(0, height, _mix(ground, mass, 0.45), ground)),
+        *compose(sheet),
+    ]
+
+
+def _document(sheet: _Sheet, shapes: list[str]) -> str:
+    size = f"{_n(sheet.width)} {_n(sheet.height)}"
+    width, height = size.split()
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(width)}" height="{_n(height)}" '
-        f'viewBox="0 0 {_n(width)} {_n(height)}"><defs>{"".join(sheet.gradients)}</defs>{"".join(shapes)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {size}">'
+        f"<defs>{''.join(sheet.gradients)}</defs>{''.join(shapes)}</svg>"
     )
 
 
@@ -336,6 +368,13 @@ def _circle(x: float, y: float, radius: float, paint: str) -> str:
 def _ring(x: float, y: float, radius: float, thick: float, paint: str) -> str:
     return (
         f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}" fill="none" stroke="{paint}" stroke-width="{_n(thick)}"/>'
+    )
+
+
+def _words(text: str, x: float, y: float, size: float, family: str, paint: str) -> str:
+    return (
+        f'<text x="{_n(x)}" y="{_n(y)}" font-family="{family}" font-size="{_n(size)}" fill="{paint}">'
+        f"{escape(text)}</text>"
     )
 
 

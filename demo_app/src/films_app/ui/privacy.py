@@ -143,7 +143,7 @@ def _hidden(privacy: YourPrivacy, stored: Stored) -> list[ft.Control]:
     def line(film: Film) -> ft.Control:
         return ft.Row(
             [
-                parts.Poster(film, 36),
+                parts.poster(film, 36),
                 theme.body(film.title, expand=True, max_lines=2),
                 parts.button(
                     texts("privacy.hidden_back_short"),

@@ -69,7 +69,7 @@ def SearchScreen(search: Search, width: float, language: str) -> ft.Control:  # 
             ft.Row(
                 [
                     parts.tappable(
-                        parts.describe(texts, film), parts.Poster(film, poster_width), goes(f"/film/{film.film_id}")
+                        parts.describe(texts, film), parts.poster(film, poster_width), goes(f"/film/{film.film_id}")
                     )
                     for film in shown[start : start + columns]
                 ],

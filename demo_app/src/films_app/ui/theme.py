@@ -111,6 +111,7 @@ def theme(colours: dict[str, str]) -> ft.Theme:
             ),
         ),
         tooltip_theme=ft.TooltipTheme(
+            wait_duration=ft.Duration(milliseconds=600),
             text_style=ft.TextStyle(
                 font_family=SANS, font_family_fallback=FALLBACK, size=13, color=colours["on_inverse_surface"]
             ),

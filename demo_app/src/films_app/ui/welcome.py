@@ -106,7 +106,7 @@ def _choice(welcome: Welcome, film: Film, width: int) -> ft.Control:
     label = texts("film.unpick" if is_loved else "film.pick", title=film.title, year=film.year)
     return parts.tappable(
         label,
-        ft.Stack([parts.Poster(film, width), rim, tick], width=width, height=width * 1.5),
+        ft.Stack([parts.poster(film, width), rim, tick], width=width, height=width * 1.5),
         calls(welcome.toggle, film),
         selected=is_loved,
     )
