@@ -1,25 +1,53 @@
-"""Dataclasses that cost nothing until they are used.
+"""Dataclasses that cost next to nothing until they are used, and little then.
 
 For each frozen dataclass the standard library writes and compiles the source of six methods when its module is
 imported. For the SDK's hundred classes that was two thirds of the time of its import, and a phone takes several times
-as long. Here the standard library makes a class when it is first instantiated or inspected, and what can be shared by
-all classes is not compiled at all.
+as long. Here nothing is compiled before it pays: what can be shared by all classes is ordinary code, the fields of the
+first instances are set one by one, and the standard library makes a class when somebody inspects it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Mapping
+from inspect import get_annotations
+from typing import TYPE_CHECKING, Any
+
+
+def parts(cls: type) -> Mapping[str, tuple[Any, dataclasses.Field[Any]]]:
+    """The fields of a dataclass: name → its annotation, and what ``dataclasses.field`` says of it.
+
+    Unlike ``dataclasses.fields`` it does not let the standard library make a class that is plain: one that inherits no
+    fields, and whose annotations are all of fields that can be given by position.
+    """
+    stub = vars(cls).get("__dataclass_fields__")
+    if not (isinstance(stub, _Fields) and stub.is_plain(cls)):
+        return {field.name: (field.type, field) for field in dataclasses.fields(cls)}
+    own, described = vars(cls), stub.described
+    return {
+        name: (annotation, described.get(name) or dataclasses.field(default=own.get(name, dataclasses.MISSING)))
+        for name, annotation in get_annotations(cls).items()
+    }
+
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass  # noqa: PLC0414 - what others import from here
+
+    class _Fields:
+        described: Mapping[str, dataclasses.Field[Any]]
+
+        def is_plain(self, cls: type) -> bool: ...
+
 else:
-    import dataclasses
     import reprlib
     from functools import cache
     from operator import attrgetter
     from threading import RLock
 
     _MAKING = RLock()
+    _COMPILED_AFTER = 100
+    """Compiling an initializer takes as long as it saves in some hundred calls."""
+    _NO_PLAIN_FIELD = ("ClassVar", "InitVar", "KW_ONLY")
     _OF_THE_STUB = {"__dict__", "__weakref__", "__init__", "__dataclass_fields__", "__setattr__", "__delattr__"}
 
     def dataclass(*, frozen: bool, eq: bool = True, init: bool = True):
@@ -29,10 +57,16 @@ else:
 
         def prepare(cls: type) -> type:
             def make_first(self, *values, **named):
-                _make(cls)
+                (_set_one_by_one if fields.is_plain(cls) else _compile)(cls, fields)
                 cls.__init__(self, *values, **named)
 
-            shared = {"__dataclass_fields__": _Fields(init), "__setattr__": _set, "__delattr__": _set}
+            fields = _Fields(cls, init)
+            for name, field in fields.described.items():
+                if field.default is dataclasses.MISSING:
+                    delattr(cls, name)
+                else:
+                    setattr(cls, name, field.default)
+            shared = {"__dataclass_fields__": fields, "__setattr__": _set, "__delattr__": _set}
             if init:
                 shared["__init__"] = make_first
             if "__repr__" not in vars(cls):
@@ -47,35 +81,78 @@ else:
         return prepare
 
     class _Fields:
-        """Stands for a class's fields until they are asked for, such as by ``dataclasses.fields``."""
+        """Stands for a class's fields until they are asked for, such as by ``dataclasses.fields``.
 
-        def __init__(self, init):
+        Attributes:
+            described: the fields that the class gives a ``dataclasses.field``.
+        """
+
+        def __init__(self, cls, init):
             self.init = init
+            self.described = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+            self.inherits = any("__dataclass_fields__" in vars(base) for base in cls.__mro__[1:])
+
+        def is_plain(self, cls):
+            """See :func:`parts`."""
+            annotations = " ".join(map(str, get_annotations(cls).values()))
+            by_name = any(field.kw_only is True for field in self.described.values())
+            return not (self.inherits or by_name or any(word in annotations for word in _NO_PLAIN_FIELD))
 
         def __get__(self, instance, cls):
             owner = next(each for each in cls.__mro__ if vars(each).get("__dataclass_fields__") is self)
-            _make(owner)
+            with _MAKING:
+                if vars(owner)["__dataclass_fields__"] is self:
+                    made = _standard(owner, self, init=False)
+                    for name in ("__match_args__", "__dataclass_params__", "__dataclass_fields__"):
+                        setattr(owner, name, getattr(made, name))
             return owner.__dataclass_fields__
 
-    def _make(cls: type) -> None:
-        """Let the standard library make the class: on the side, so that other threads never see half of it."""
-        with _MAKING:
-            own = vars(cls)
-            fields = own["__dataclass_fields__"]
-            if not isinstance(fields, _Fields):
+    def _standard(cls, fields, *, init):
+        """What the standard library makes of a class: on the side, so that no thread ever sees half of it."""
+        namespace = {name: value for name, value in vars(cls).items() if name not in _OF_THE_STUB}
+        made = type(cls)(cls.__name__, cls.__bases__, namespace | fields.described)
+        # What refuses changes is compiled too, though it is shared here: only where the standard library insists.
+        made = dataclasses.dataclass(frozen=init or fields.inherits, repr=False, eq=False, init=init)(made)
+        made.__dataclass_params__.frozen, made.__dataclass_params__.init = True, fields.init
+        return made
+
+    def _compile(cls, fields):
+        """Give a class the standard library's initializer."""
+        made = _standard(cls, fields, init=True)
+        cls.__match_args__, cls.__init__ = made.__match_args__, made.__init__
+
+    def _set_one_by_one(cls, fields):
+        """Give a class an initializer that sets one field after the other, until compiling one pays."""
+        found = {name: field for name, (_, field) in parts(cls).items()}
+        names = tuple(name for name, field in found.items() if field.init)
+        constants = {name: field.default for name, field in found.items() if field.default is not dataclasses.MISSING}
+        makers = {
+            name: field.default_factory
+            for name, field in found.items()
+            if field.default_factory is not dataclasses.MISSING
+        }
+        known, needed = frozenset(names), frozenset(names) - constants.keys() - makers.keys()
+        order = [name for name in found if name in known or name in makers]
+        finish, put, left = hasattr(cls, "__post_init__"), object.__setattr__, _COMPILED_AFTER
+
+        def __init__(self, *values, **named):  # noqa: N807 - it becomes the class's own
+            nonlocal left
+            left -= 1
+            given = dict(zip(names, values, strict=False))
+            given.update(named)
+            if left < 0 or len(given) != len(values) + len(named) or not needed <= given.keys() <= known:
+                _compile(cls, fields)
+                cls.__init__(self, *values, **named)  # which says what is wrong with the arguments, if anything is
                 return
-            namespace = {name: value for name, value in own.items() if name not in _OF_THE_STUB}
-            made = type(cls)(cls.__name__, cls.__bases__, namespace)
-            made = dataclasses.dataclass(frozen=True, repr=False, eq=False, init=fields.init)(made)
-            for name, value in list(own.items()):
-                if isinstance(value, dataclasses.Field):
-                    if name in vars(made):  # its default
-                        setattr(cls, name, vars(made)[name])
-                    else:
-                        delattr(cls, name)
-            init = ("__init__",) if fields.init else ()
-            for name in ("__match_args__", "__dataclass_params__", *init, "__dataclass_fields__"):
-                setattr(cls, name, vars(made)[name])
+            for name in order:
+                if name in given:
+                    put(self, name, given[name])
+                else:
+                    put(self, name, makers[name]() if name in makers else constants[name])
+            if finish:
+                self.__post_init__()
+
+        cls.__match_args__, cls.__init__ = names, __init__
 
     @cache
     def _values(cls: type):

@@ -8,11 +8,11 @@ import pickle
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from nearhand.records import dataclass
+from nearhand.records import dataclass, parts
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,18 @@ class Named(Point):
 @dataclass(frozen=True, eq=False)
 class Alone:
     x: int
+
+
+@dataclass(frozen=True)
+class Odd:
+    count: ClassVar[int] = 3
+    x: int
+    twice: dataclasses.InitVar[int] = 0
+    y: int = dataclasses.field(default=5, kw_only=True)
+    z: int = dataclasses.field(default=7, init=False)
+
+    def __post_init__(self, twice: int) -> None:
+        object.__setattr__(self, "x", self.x + 2 * twice)
 
 
 @dataclass(frozen=True, init=False)
@@ -157,6 +169,43 @@ def test_nothing_is_made_before_it_is_used() -> None:
     assert made.__init__.__name__ == "make_first"
     made(1)
     assert made.__init__.__name__ == "__init__"
+
+
+def test_the_hundredth_instance_is_as_the_first() -> None:
+    made = fresh()
+    slow = made.__init__
+    found = [made(number, c=[number]) for number in range(150)]
+    assert made.__init__ is not slow
+    assert found == [made(number, "b", [number]) for number in range(150)]
+    assert list(map(vars, found)) == [{"a": number, "b": "b", "c": [number]} for number in range(150)]
+    assert made.__match_args__ == ("a", "b", "c")
+    with pytest.raises(TypeError, match="missing"):
+        made()
+    with pytest.raises(TypeError, match="positional"):
+        made(1, "b", [], 4)
+    with pytest.raises(TypeError, match="multiple values"):
+        made(1, a=1)
+
+
+def test_fields_of_other_kinds_are_left_to_the_standard_library() -> None:
+    odd = Odd(1, 4, y=6)
+    assert (odd.x, odd.y, odd.z, Odd.count) == (9, 6, 7, 3)
+    assert list(parts(Odd)) == ["x", "y", "z"]
+    with pytest.raises(TypeError, match="positional"):
+        Odd(1, 2, 3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("kind", [Point, Named, Alone, Odd, Standard, fresh()])
+def test_parts_are_the_fields(kind: type[Any]) -> None:
+    before = parts(kind)
+    found = {
+        field.name: (field.type, field.default, field.default_factory, field.init) for field in dataclasses.fields(kind)
+    }
+    for given in (before, parts(kind)):
+        assert list(given) == list(found)
+        assert {
+            name: (kind, field.default, field.default_factory, field.init) for name, (kind, field) in given.items()
+        } == found
 
 
 def test_many_threads_may_be_first() -> None:

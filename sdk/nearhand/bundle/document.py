@@ -11,15 +11,17 @@ import dataclasses
 import json
 import math
 import re
+import sys
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import cache
 from itertools import chain
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from nearhand.errors import BundleFormatError, NearhandError
+from nearhand.records import parts
 
 T = TypeVar("T")
 Number: TypeAlias = Annotated[Decimal, "a JSON number too"]
@@ -130,7 +132,7 @@ def decode(  # noqa: PLR0911 - one return for each kind of value
         refuse: makes the error that is raised.
     """
     origin, arguments = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+    if _is_dataclass(kind):
         return _decode_dataclass(kind, value, place, refuse)
     if origin in (Union, types.UnionType):
         if type(None) in arguments and value is None:
@@ -179,7 +181,7 @@ def _uniform(kind: Any, items: list[Any]) -> bool:
 def _chosen(members: list[Any], value: Any, place: str, refuse: Refuse) -> Any:
     """The member of a union of dataclasses whose first field may have the value that stands there."""
     entries = _expect(dict, value, place, "an object", refuse)
-    tag = dataclasses.fields(members[0])[0].name
+    tag = next(iter(_fields(members[0])[0]))
     choices = {choice: member for member in members for choice in get_args(_fields(member)[0][tag])}
     if tag not in entries:
         raise refuse("is missing", join(place, tag), f"use one of {listed(choices)}")
@@ -222,15 +224,29 @@ def _decode_number(value: Any, place: str, refuse: Refuse, *, written_by_people:
 
 @cache
 def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
-    hints = get_type_hints(kind, include_extras=True)
-    fields = dataclasses.fields(kind)
-    optional = {
-        field.name
-        for field in fields
-        if field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-    }
-    names = [field.name for field in fields]
-    return {name: hints[name] for name in names}, frozenset(names) - optional
+    """The types of a dataclass's fields, in their order, and the names of those without a default."""
+    found = parts(kind)
+    kinds = {name: _evaluated(annotation, kind.__module__) for name, (annotation, _) in found.items()}
+    missing = dataclasses.MISSING
+    return kinds, frozenset(
+        name for name, (_, field) in found.items() if field.default is missing and field.default_factory is missing
+    )
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(parts(kind))
+
+
+@cache
+def _evaluated(annotation: Any, module: str) -> Any:
+    """As ``typing.get_type_hints`` does it, which takes five times as long: a start of the app waits for hundreds."""
+    return eval(annotation, vars(sys.modules[module])) if isinstance(annotation, str) else annotation
+
+
+def _is_dataclass(kind: Any) -> bool:
+    """As ``dataclasses.is_dataclass``, which lets the standard library make a class just to answer."""
+    return isinstance(kind, type) and any("__dataclass_fields__" in vars(each) for each in kind.__mro__)
 
 
 def _expect(kind: type, value: Any, place: str, noun: str, refuse: Refuse) -> Any:
@@ -251,12 +267,9 @@ def _dotted(place: str) -> str:
 
 
 def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {
-            field.name: _encode(item)
-            for field in dataclasses.fields(value)
-            if (item := getattr(value, field.name)) is not None
-        }
+    kind: type = type(value)
+    if _is_dataclass(kind):
+        return {name: _encode(item) for name in _names(kind) if (item := getattr(value, name)) is not None}
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, (tuple, list)):
