@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import sqlite3
 from contextlib import suppress
@@ -103,7 +101,7 @@ class AesGcm:
             ) from None
 
     def index(self, text: str) -> str:
-        return hmac.new(self._index_key, text.encode(), hashlib.sha256).hexdigest()[:32]
+        return _authenticated(self._index_key, text.encode()).hex()[:32]
 
 
 def cipher_of(provider: KeyProvider) -> Cipher:
@@ -189,4 +187,11 @@ def _note(cipher: Cipher) -> tuple[bytes]:
 
 
 def _derived(key: bytes, purpose: bytes) -> bytes:
-    return hmac.new(key, purpose, hashlib.sha256).digest()
+    return _authenticated(key, purpose)
+
+
+def _authenticated(key: bytes, text: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104)."""
+    from hmac import digest  # loads OpenSSL, which only those pay for who encrypt
+
+    return digest(key, text, "sha256")

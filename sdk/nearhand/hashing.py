@@ -1,6 +1,21 @@
-"""A hash that is the same everywhere: MurmurHash3, 32 bits."""
+"""Hashes that are the same everywhere: SHA-256, and MurmurHash3 of 32 bits."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import sha256 as sha256  # noqa: PLC0414 - what others import from here
+else:
+    # Importing hashlib loads OpenSSL: 4 MB and some milliseconds, for hashes of a few kilobytes. Python has a SHA-256
+    # of its own, whose module has no documented name; where it is not found, hashlib's is as good.
+    try:
+        from _sha2 import sha256  # CPython 3.12 and later
+    except ImportError:
+        try:
+            from _sha256 import sha256  # CPython 3.11
+        except ImportError:
+            from hashlib import sha256  # noqa: F401 - see above
 
 _MASK = 0xFFFFFFFF
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from nearhand.bundle import BundleFolder, install_bundle, open_slot
 from nearhand.bundle.durable import storage_errors
@@ -15,16 +16,15 @@ from nearhand.bundle.schema import Items, RuntimeName
 from nearhand.cipher import KeyProvider, cipher_of
 from nearhand.clock import Clock, SystemClock
 from nearhand.config import Config
-from nearhand.decisions import BestTime, Decider, Decision, LoggedRhythm, decider
 from nearhand.errors import StorageError, UsageError
 from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent, Scalar, unrecorded
 from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
 from nearhand.features.cache import PushedFeatures
 from nearhand.features.store import FeatureStore, ProgramCheckpointer
-from nearhand.learning import Exposures, Learner, exposures, learner
+from nearhand.learning import Exposures, exposures
 from nearhand.monitoring import Meter
 from nearhand.predicting import Prediction, Predictors, Segment
-from nearhand.privacy import Kept, PreferenceStore, Privacy
+from nearhand.privacy import PreferenceStore
 from nearhand.profile import ProfileStore
 from nearhand.ranking import FeatureRows, Predicate, Predictor, RowEncoder
 from nearhand.recommending import Recommendation, Recommender, Request, check_context
@@ -32,6 +32,11 @@ from nearhand.retrieval import OpenedRetriever, open_retriever
 from nearhand.runtime import Runtime, guarded, installed_runtimes
 from nearhand.status import Status
 from nearhand.version import __version__
+
+if TYPE_CHECKING:  # an app that only asks for lists does not wait for these
+    from nearhand.decisions import BestTime, Decider, Decision, LoggedRhythm
+    from nearhand.learning import Learner
+    from nearhand.privacy import Privacy
 
 
 class Personalizer:
@@ -69,7 +74,7 @@ class Personalizer:
         self._not_recorded = 0
         self._loading = threading.RLock()
         self._retriever: OpenedRetriever | None = None
-        self._rhythm = LoggedRhythm(log, clock)
+        self._pushed = pushed
         self._preferences = PreferenceStore(store, clock, meter)
         self._predictors = Predictors(
             manifest,
@@ -79,29 +84,10 @@ class Personalizer:
             self._passed_over,
             config.locale,
         )
-        self._decider = Decider(store, manifest.decisions, clock, _seed_bytes(config.seed))
         self._learner: Learner | None = None
         self._recommender = None if items is None else self._make_recommender(items)
         if self._recommender is not None:
             self._opened_retriever()
-        self._privacy = Privacy(
-            Kept(
-                log=log,
-                store=store,
-                pushed=pushed,
-                fingerprint=None if features is None else features.program.fingerprint,
-                bundle=manifest.name,
-                bundle_version=manifest.version,
-                items=items,
-                values=(learner.VALUE, *self._decider.values),
-                journals=(exposures.JOURNAL, decider.JOURNAL),
-                alone=nullcontext if self._recommender is None else self._recommender.between_lists,
-                settle=self._settle,
-                changed=self._forget_memory,
-            ),
-            self._preferences,
-            clock,
-        )
 
     @classmethod
     def open(
@@ -243,6 +229,41 @@ class Personalizer:
         """What the user can do with the profile: consent, block, forget, reset, erase, export and import."""
         self._check_open()
         return self._privacy
+
+    @cached_property
+    def _privacy(self) -> Privacy:
+        from nearhand.decisions import decider
+        from nearhand.learning import learner
+        from nearhand.privacy import Kept, Privacy
+
+        manifest, features, recommender = self._bundle.manifest, self._features, self._recommender
+        kept = Kept(
+            log=self._log,
+            store=self._store,
+            pushed=self._pushed,
+            fingerprint=None if features is None else features.program.fingerprint,
+            bundle=manifest.name,
+            bundle_version=manifest.version,
+            items=self._items,
+            values=(learner.VALUE, *self._decider.values),
+            journals=(exposures.JOURNAL, decider.JOURNAL),
+            alone=nullcontext if recommender is None else recommender.between_lists,
+            settle=self._settle,
+            changed=self._forget_memory,
+        )
+        return Privacy(kept, self._preferences, self._clock)
+
+    @cached_property
+    def _decider(self) -> Decider:
+        from nearhand.decisions import Decider
+
+        return Decider(self._store, self._bundle.manifest.decisions, self._clock, _seed_bytes(self._config.seed))
+
+    @cached_property
+    def _rhythm(self) -> LoggedRhythm:
+        from nearhand.decisions import LoggedRhythm
+
+        return LoggedRhythm(self._log, self._clock)
 
     def recommend(
         self,
@@ -491,6 +512,8 @@ class Personalizer:
         factors = next(spec.shape[-1] for spec in outputs if spec.name == "user_vector")
         journal = Exposures(self._store, self._clock)
         if policy is not None and policy.learning is not None:
+            from nearhand.learning import Learner
+
             self._learner = Learner(
                 self._store,
                 journal,

@@ -156,6 +156,6 @@ def test_explaining_ten_items_makes_no_text_and_no_evidence(monkeypatch: pytest.
     def too_early(*_: object) -> object:
         raise AssertionError("nobody has read it yet")
 
-    for name in ("_sentence", "_evidence", "because"):
-        monkeypatch.setattr(f"nearhand.explain.explanation.{name}", too_early)
+    for name in ("explanation._sentence", "explanation._evidence", "texts.because"):
+        monkeypatch.setattr(f"nearhand.explain.{name}", too_early)
     assert len(explain(history, parts, ITEMS, VERBS, "de")) == 10

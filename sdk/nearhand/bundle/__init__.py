@@ -1,10 +1,20 @@
 """The bundle: its schema, its transport form and its unpacked form."""
 
-from nearhand.bundle.archive import Archive, Limits, write_archive
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nearhand.bundle.document import parse, serialize
+from nearhand.bundle.limits import Limits
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.reader import BundleFolder, install_bundle, open_slot, read_manifest, verify_bundle
 from nearhand.bundle.schema import Golden, Items
+from nearhand.lazily import lazily
+
+if TYPE_CHECKING:
+    from nearhand.bundle.archive import Archive, write_archive
+else:
+    __getattr__ = lazily(__name__, {"archive": ["Archive", "write_archive"]})
 
 __all__ = [
     "Archive",

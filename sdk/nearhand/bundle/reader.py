@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nearhand.bundle.archive import DEFAULT_LIMITS, FETCH_AGAIN, Archive, Limits, check_names
 from nearhand.bundle.document import decode, load, parse
 from nearhand.bundle.durable import storage_errors, sync_file, sync_folder
+from nearhand.bundle.limits import DEFAULT_LIMITS, FETCH_AGAIN, Limits, check_names
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import FORMAT_VERSION, MANIFEST_PATH, FileReference, Golden, Items, semantic_version
 from nearhand.bundle.tables import TableGolden, TableModel, parse_table_golden, parse_thresholds, parse_vocabularies
 from nearhand.errors import BundleError, BundleFormatError, BundleIntegrityError, BundleVersionError
+from nearhand.hashing import sha256
 from nearhand.ids import random_id
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from nearhand.bundle.archive import Archive
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ def verify_bundle(path: Path, *, sdk_version: str, limits: Limits = DEFAULT_LIMI
         BundleError: the bundle is refused; the subclass says why.
         StorageError: the file cannot be read.
     """
+    from nearhand.bundle.archive import Archive  # where a slot is opened nothing is unpacked
+
     with Archive.open(path, limits) as archive:
         manifest = read_manifest(archive, sdk_version)
         for reference in _unique(manifest.files()):
@@ -144,6 +149,8 @@ def install_bundle(path: Path, slots: Path, *, sdk_version: str, limits: Limits 
         BundleError: the bundle is refused; the subclass says why.
         StorageError: the bundle cannot be read, or the slot cannot be written.
     """
+    from nearhand.bundle.archive import Archive  # where a slot is opened nothing is unpacked
+
     with Archive.open(path, limits) as archive:
         data = archive.read(MANIFEST_PATH)
         manifest = _parse_manifest(archive, data, sdk_version)

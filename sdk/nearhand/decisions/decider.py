@@ -29,7 +29,6 @@ been taken, so that like can be compared with like (before caps: a profile in th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -44,7 +43,7 @@ from nearhand.bundle.serving import DecisionPolicy
 from nearhand.clock import Clock
 from nearhand.errors import ModelError, StorageError, UsageError
 from nearhand.events import DAY_MS, Scalar
-from nearhand.hashing import murmur3_32
+from nearhand.hashing import murmur3_32, sha256
 from nearhand.ids import random_id
 from nearhand.profile import ProfileStore
 from nearhand.records import dataclass
@@ -297,7 +296,7 @@ def _state_name(policy: str) -> str:
 
 def policy_digest(policy: DecisionPolicy) -> str:
     """sha256 of the policy's canonical JSON, in hexadecimal."""
-    return hashlib.sha256(serialize(policy)).hexdigest()
+    return sha256(serialize(policy)).hexdigest()
 
 
 class _Choice(NamedTuple):
@@ -386,7 +385,7 @@ def _looks_back(policy: DecisionPolicy) -> int:
 
 def _draw(key: bytes, name: str, count: int) -> int:
     """An even draw from 0 … 2⁵³ − 1, another one for each decision of each policy of each profile."""
-    digest = hashlib.sha256(b"\0".join((name.encode(), str(count).encode(), key))).digest()
+    digest = sha256(b"\0".join((name.encode(), str(count).encode(), key))).digest()
     return int.from_bytes(digest[:8], "big") >> 11
 
 

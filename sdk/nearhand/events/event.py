@@ -29,7 +29,7 @@ MAX_LEVELS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _END_MS = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
-_UNFIT_FOR_A_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
+_UNFIT_FOR_A_NAME = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"  # control characters and lone surrogates
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 # JSON leaves these as they are, but str.splitlines and some editors end a line at them.
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -219,7 +219,12 @@ def recorded_from_json(text: str) -> RecordedEvent:
 
 def is_name(text: str, limit: int) -> bool:
     """Whether ``text`` has 1 to ``limit`` characters, none of them a control character or half of a pair."""
-    return 1 <= len(text) <= limit and not _UNFIT_FOR_A_NAME.search(text)
+    return 1 <= len(text) <= limit and _is_fit(text)
+
+
+def _is_fit(text: str) -> bool:
+    # Compiling the pattern takes almost a millisecond, and few names are not plain.
+    return (text.isascii() and text.isprintable()) or not re.search(_UNFIT_FOR_A_NAME, text)
 
 
 def near_match(word: str, words: Sequence[str]) -> list[str]:
@@ -244,7 +249,7 @@ def _id(name: str, value: object) -> str:
         raise EventError(
             name, f"has {len(value)} characters", remedy=f"use 1 to {MAX_ID_CHARACTERS} characters, or leave it out"
         )
-    if _UNFIT_FOR_A_NAME.search(value):
+    if not _is_fit(value):
         raise EventError(
             name,
             f"{reprlib.repr(value)} has a control character or half of a surrogate pair",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sqlite3
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeAlias
@@ -48,7 +48,7 @@ def sealed(row: Row, cipher: Cipher) -> Row:
     """
     name = cipher.index(row[0])
     texts = json.dumps([row[0], *row[KIND:EPOCH], *row[EPOCH + 1 :]], ensure_ascii=False, separators=(",", ":"))
-    value = base64.b64encode(cipher.seal(texts.encode(), f"event {name}")).decode()
+    value = b2a_base64(cipher.seal(texts.encode(), f"event {name}"), newline=False).decode()
     return (name, *row[1:KIND], "", None, None, None, row[EPOCH], "", value)
 
 
@@ -62,10 +62,10 @@ def opened(row: Row, cipher: Cipher | None) -> Row:
     if cipher is None:
         return row
     try:
-        value = base64.b64decode(row[-1], validate=True)
+        value = a2b_base64(row[-1], strict_mode=True)
     except ValueError as error:
         raise DamagedError(f"the event {row[0]} is not base64 ({error})") from error
-    if base64.b64encode(value).decode() != row[-1]:  # the last character has bits that say nothing
+    if b2a_base64(value, newline=False).decode() != row[-1]:  # the last character has bits that say nothing
         raise DamagedError(f"the event {row[0]} is not the base64 that was written")
     event_id, *middle, context, properties = json.loads(cipher.open(value, f"event {row[0]}"))
     return (event_id, *row[1:KIND], *middle, row[EPOCH], context, properties)

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from nearhand.explain.attribution import contributions, scores_without
+from typing import TYPE_CHECKING
+
 from nearhand.explain.explanation import POPULAR, Evidence, Explanation, explain, plain
-from nearhand.explain.features import (
-    FeatureAttribution,
-    attribute,
-    feature_phrase,
-    feature_sentence,
-    kinds_of,
-    view_columns,
-)
-from nearhand.explain.occlusion import event_ids, occlude, promising
-from nearhand.explain.texts import LANGUAGES, because, language_of, say
+from nearhand.lazily import lazily
+
+if TYPE_CHECKING:
+    from nearhand.explain.attribution import contributions, scores_without
+    from nearhand.explain.features import (
+        FeatureAttribution,
+        attribute,
+        feature_phrase,
+        feature_sentence,
+        kinds_of,
+        view_columns,
+    )
+    from nearhand.explain.occlusion import event_ids, occlude, promising
+    from nearhand.explain.texts import FALLBACK, LANGUAGES, because, language_of, say
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "attribution": ["contributions", "scores_without"],
+            "features": [
+                "FeatureAttribution",
+                "attribute",
+                "feature_phrase",
+                "feature_sentence",
+                "kinds_of",
+                "view_columns",
+            ],
+            "occlusion": ["event_ids", "occlude", "promising"],
+            "texts": ["FALLBACK", "LANGUAGES", "because", "language_of", "say"],
+        },
+    )
 
 __all__ = [
+    "FALLBACK",
     "LANGUAGES",
     "POPULAR",
     "Evidence",

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
-from nearhand.explain.texts import Message, because, say
 from nearhand.records import dataclass
 from nearhand.retrieval import HistoryItem
+
+if TYPE_CHECKING:
+    from nearhand.explain.texts import Message
 
 NAMED_ITEMS = 2
 """How many past items a sentence names."""
@@ -66,12 +68,18 @@ class Explanation:
             return values.setdefault(name, make())
 
 
-POPULAR = Explanation(say("popular"))
-
-
 def plain(message: Message, locale: str = "en", **fields: str) -> Explanation:
     """An explanation that does not come from the history; see :func:`nearhand.explain.say`."""
-    return Explanation(partial(say, message, locale, **fields))
+
+    def text() -> str:
+        from nearhand.explain.texts import say  # no list waits for the texts of six languages
+
+        return say(message, locale, **fields)
+
+    return Explanation(text)
+
+
+POPULAR = plain("popular")
 
 
 def explain(
@@ -110,6 +118,8 @@ def _evidence(history: Sequence[HistoryItem], parts: NDArray[np.float64], items:
 def _sentence(
     history: Sequence[HistoryItem], parts: NDArray[np.float64], items: Items, verbs: Mapping[str, str], locale: str
 ) -> str:
+    from nearhand.explain.texts import because  # as above
+
     strongest = [i for i in np.argsort(-parts, kind="stable")[:NAMED_ITEMS].tolist() if parts[i] > 0]
     acts = []
     for i in strongest:

@@ -1,11 +1,20 @@
 """Features: one declarative program, folded on the device and replayed for training by the same code."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nearhand.features.compile import Column
 from nearhand.features.event import ReplayEvent
 from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector, compile_program
 from nearhand.features.items import ItemTable
 from nearhand.features.program import Program, read_program
-from nearhand.features.replay import Label, replay_profile
+from nearhand.lazily import lazily
+
+if TYPE_CHECKING:
+    from nearhand.features.replay import Label, replay_profile
+else:
+    __getattr__ = lazily(__name__, {"replay": ["Label", "replay_profile"]})
 
 __all__ = [
     "CandidateFeatures",

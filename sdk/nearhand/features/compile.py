@@ -5,9 +5,7 @@ Views that read the same events in the same way share their state.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from math import sqrt
 from typing import Any, Literal, TypeAlias
 
@@ -44,7 +42,6 @@ _SIN_7 = (0.0, 0.7818314824680298, 0.9749279121818236, 0.4338837391175581)
 _COS_7 = (1.0, 0.6234898018587336, -0.2225209339563144, -0.9009688679024191)
 
 
-@dataclasses.dataclass(slots=True)
 class Frame:
     """What a reading is made for.
 
@@ -54,11 +51,16 @@ class Frame:
         shares: view name → the shares that were read already: several views may rest on them.
     """
 
-    as_of: int
-    utc_offset_minutes: int
-    context: Mapping[str, Any]
-    pushed: Mapping[str, Sequence[float]]
-    shares: dict[str, list[float]] = field(default_factory=dict)
+    __slots__ = ("as_of", "context", "pushed", "shares", "utc_offset_minutes")
+
+    def __init__(
+        self, as_of: int, utc_offset_minutes: int, context: Mapping[str, Any], pushed: Mapping[str, Sequence[float]]
+    ) -> None:
+        self.as_of = as_of
+        self.utc_offset_minutes = utc_offset_minutes
+        self.context = context
+        self.pushed = pushed
+        self.shares: dict[str, list[float]] = {}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,6 @@ class Feed:
     weight: int
 
 
-@dataclasses.dataclass
 class Plan:
     """The states that a program needs, gathered view by view.
 
@@ -105,15 +106,16 @@ class Plan:
         item_columns: the columns of the catalogue that are read of events' items: state depends on them.
     """
 
-    program: Program
-    items: ItemTable
-    makers: list[Callable[[], State]] = field(default_factory=list)
-    feeds: dict[str, list[Feed]] = field(default_factory=dict)
-    properties: set[str] = field(default_factory=set)
-    context_keys: set[str] = field(default_factory=set)
-    item_columns: set[str] = field(default_factory=set)
-    _known: dict[Any, int] = field(default_factory=dict)
-    _needs: dict[int, list[Callable[[Any], None]]] = field(default_factory=dict)
+    def __init__(self, program: Program, items: ItemTable) -> None:
+        self.program = program
+        self.items = items
+        self.makers: list[Callable[[], State]] = []
+        self.feeds: dict[str, list[Feed]] = {}
+        self.properties: set[str] = set()
+        self.context_keys: set[str] = set()
+        self.item_columns: set[str] = set()
+        self._known: dict[Any, int] = {}
+        self._needs: dict[int, list[Callable[[Any], None]]] = {}
 
     def state(
         self,

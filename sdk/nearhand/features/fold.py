@@ -7,7 +7,6 @@ replays them from a file, and both run what is here.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from nearhand.features.event import FoldedEvent, ReplayEvent, visible_from
 from nearhand.features.items import ItemTable
 from nearhand.features.program import Program
 from nearhand.features.state import DAY_MS, State
+from nearhand.hashing import sha256
 from nearhand.records import dataclass
 
 STATE_FORMAT = 1
@@ -240,7 +240,7 @@ class FeatureFold:
             "pending": [_plain(pending.event) for pending in sorted(self._pending)],
         }
         data = json.dumps(content, separators=(",", ":")).encode()
-        return hashlib.sha256(data).digest() + data
+        return sha256(data).digest() + data
 
     @classmethod
     def load(cls, program: CompiledProgram, data: bytes) -> Self:
@@ -252,7 +252,7 @@ class FeatureFold:
         fold = cls(program)
         remedy = "fold the events again"
         try:
-            if hashlib.sha256(data[32:]).digest() != data[:32]:
+            if sha256(data[32:]).digest() != data[:32]:
                 raise ProgramError("is damaged", place="feature state", remedy=remedy)
             content = json.loads(data[32:])
             if content["fingerprint"] != program.fingerprint:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -10,6 +9,7 @@ from typing import TypeAlias
 
 from nearhand.bundle.schema import Items
 from nearhand.errors import UsageError
+from nearhand.hashing import sha256
 from nearhand.records import dataclass
 
 Cell: TypeAlias = int | float | str | tuple[str, ...] | None
@@ -62,7 +62,7 @@ class ItemTable:
         """sha256, in hexadecimal, of the item ids and some of the columns: what state that was folded rests on."""
         named = ", ".join(f"{json.dumps(name)}: {_array(self.columns[name])}" for name in sorted(set(columns)))
         content = f"[{_array(self.item_ids)}, {{{named}}}]" if columns else "[]"
-        return hashlib.sha256(content.encode()).hexdigest()
+        return sha256(content.encode()).hexdigest()
 
 
 def _array(cells: Sequence[Cell]) -> str:

@@ -15,7 +15,6 @@ An event that does not have the operand, or has it in another kind, does not ent
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from nearhand.bundle.schema import semantic_version
 from nearhand.errors import ProgramError
 from nearhand.features.parts import MAX_WIDTH, check_duration, check_name
 from nearhand.features.views import SCALAR_VIEWS, Affinity, Ratio, View
+from nearhand.hashing import sha256
 from nearhand.records import dataclass
 
 PROGRAM_FORMAT = 1
@@ -79,7 +79,7 @@ class Program:
     @cached_property
     def digest(self) -> str:
         """sha256 of the canonical bytes, in hexadecimal."""
-        return hashlib.sha256(serialize(self)).hexdigest()
+        return sha256(serialize(self)).hexdigest()
 
     @property
     def event_types(self) -> frozenset[str]:

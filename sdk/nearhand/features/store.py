@@ -6,10 +6,9 @@ let go stays in the features: the log folds it into a checkpoint in the transact
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nearhand.clock import Clock
 from nearhand.errors import ProgramError, StorageError, UsageError
@@ -17,9 +16,11 @@ from nearhand.events import EventLog, Reading, RecordedEvent, Scalar, Snapshot
 from nearhand.features.cache import CacheStatus, PushedFeature, PushedFeatures
 from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector
 from nearhand.features.parts import milliseconds
-from nearhand.features.without import RemovableFold
 from nearhand.monitoring import Meter
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from nearhand.features.without import RemovableFold
 
 _ABSORBED_MS = 60_000
 _KEPT_EVENTS = 5_000
@@ -60,13 +61,15 @@ class FeatureStatus:
         return self.hits / max(self.hits + self.misses, 1)
 
 
-@dataclasses.dataclass(slots=True)
 class _Entry:
-    vector: FeatureVector
-    generation: int
-    pushed_version: int
-    fresh_until_ns: int
-    expires_ns: int
+    def __init__(
+        self, vector: FeatureVector, generation: int, pushed_version: int, fresh_until_ns: int, expires_ns: int
+    ) -> None:
+        self.vector = vector
+        self.generation = generation
+        self.pushed_version = pushed_version
+        self.fresh_until_ns = fresh_until_ns
+        self.expires_ns = expires_ns
 
 
 class ProgramCheckpointer:
@@ -348,6 +351,8 @@ class FeatureStore:
 
     def _removable(self, as_of: int) -> RemovableFold:
         """All events, folded so that they can be taken out: the fold of the last time, if they are the same."""
+        from nearhand.features.without import RemovableFold  # only explanations need it
+
         generation = self._log.generation()
         if self._last_removable is not None:
             folded, fold = self._last_removable

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+import nearhand.explain as explaining  # most of it is imported when the first reason is read
 from nearhand.bundle.manifest import Manifest
 from nearhand.errors import UsageError
 from nearhand.events import Scalar
-from nearhand.explain import FeatureAttribution, attribute, feature_sentence, kinds_of, language_of, view_columns
-from nearhand.explain.texts import FALLBACK
 from nearhand.features import FeatureVector
 from nearhand.features.store import FeatureStore
 from nearhand.ranking import FeatureRows, Predictor, TableRows
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from nearhand.explain import FeatureAttribution
 
 Kind: TypeAlias = Literal["prediction", "segment"]
 
@@ -128,12 +130,6 @@ class Predictors:
         self._load = load
         self._passed_over = passed_over
         self._locale = locale
-        language = language_of(locale)
-        self._labels = {
-            feature: texts.get(language) or texts[FALLBACK]
-            for feature, texts in manifest.labels.items()
-            if language in texts or FALLBACK in texts
-        }
         self._lock = threading.RLock()
         self._open: dict[str, _Loaded] = {}
 
@@ -230,6 +226,15 @@ class Predictors:
         with self.using(name) as (predictor, _):
             return self._attributed(predictor, table)
 
+    def _labels(self) -> dict[str, str]:
+        """Feature → what it is called in the language."""
+        language, fallback = explaining.language_of(self._locale), explaining.FALLBACK
+        return {
+            feature: texts.get(language) or texts[fallback]
+            for feature, texts in self._manifest.labels.items()
+            if language in texts or fallback in texts
+        }
+
     def _attributed(self, predictor: Predictor, table: TableRows) -> tuple[tuple[FeatureAttribution, ...], str]:
         model = predictor.model
 
@@ -238,13 +243,13 @@ class Predictors:
             return predictor.scores(replace(table, numbers=numbers, categories=categories))
 
         typical = [np.nan if column.typical is None else float(column.typical) for column in model.numbers]
-        views = view_columns([column.name for column in model.numbers])
-        kinds = kinds_of(self._needed().program.program)
-        found = attribute(
+        views = explaining.view_columns([column.name for column in model.numbers])
+        kinds = explaining.kinds_of(self._needed().program.program)
+        found = explaining.attribute(
             predict,
             table.numbers[0],
             np.array(typical),
             views,
             {view: kind for view, kind in kinds.items() if view in views},
         )
-        return found, feature_sentence(found, self._locale, self._labels)
+        return found, explaining.feature_sentence(found, self._locale, self._labels())

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +33,7 @@ from nearhand.bundle.document import serialize, unique_keys
 from nearhand.bundle.durable import storage_errors, sync_file, sync_folder
 from nearhand.errors import EventError, StorageError, UsageError
 from nearhand.events import RecordedEvent, recorded_from_json, recorded_to_json
+from nearhand.hashing import sha256
 from nearhand.privacy.preferences import Preferences, read_preferences
 from nearhand.profile import Entry
 from nearhand.records import dataclass
@@ -113,7 +113,7 @@ def encode_profile(archive: Archive) -> bytes:
 
 def _digest(content: Mapping[str, Any]) -> str:
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode()).hexdigest()
 
 
 def read_profile(path: Path) -> Archive:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.bundle.serving import ListPolicy
-from nearhand.learning import Learner
 from nearhand.ranking import Catalogue
 from nearhand.recommending.pool import Pool
+
+if TYPE_CHECKING:
+    from nearhand.learning import Learner
 
 _LESS = 3.0
 """By how many spreads of the scores an item is lowered that is wholly like one that less is wanted of."""

@@ -10,10 +10,11 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+import nearhand.explain as explaining  # most of it is imported when the first reason is read
 from nearhand.bundle.schema import Items
 from nearhand.errors import NearhandError
 from nearhand.events import Scalar
-from nearhand.explain import Explanation, contributions, event_ids, explain, occlude, plain, promising, scores_without
+from nearhand.explain import Explanation, plain
 from nearhand.features.store import FeatureStore
 from nearhand.monitoring import Meter
 from nearhand.ranking import FeatureRows, Listed, Predictor
@@ -96,13 +97,13 @@ class Reasons:
         confidences = np.array([item.confidence for item in history])
         vectors = pool.vectors[np.maximum(listed.candidates, 0)]
         try:
-            parts = contributions(pool.user.history_vectors[: len(history)], confidences, vectors)
+            parts = explaining.contributions(pool.user.history_vectors[: len(history)], confidences, vectors)
             if not pool.is_ranked:
-                return explain(history, parts, self._items, self._verbs, self._locale)
+                return explaining.explain(history, parts, self._items, self._verbs, self._locale)
             item_ids = tuple(self._items.item_ids[row] for row in listed.rows.tolist())
             asked = _Asked(item_ids, context, self._retrieval_scores(pool, confidences, listed))
             return [
-                explain(examined, lost, self._items, self._verbs, self._locale)[0]
+                explaining.explain(examined, lost, self._items, self._verbs, self._locale)[0]
                 for examined, lost in self._losses(history, parts, asked)
             ]
         except NearhandError as error:
@@ -120,7 +121,7 @@ class Reasons:
                 return None
         at = np.maximum(listed.candidates, 0)
         known = pool.user.history_vectors[: len(pool.history)]
-        without = scores_without(known, confidences, pool.vectors[at])
+        without = explaining.scores_without(known, confidences, pool.vectors[at])
         if np.count_nonzero(confidences > 0) == 1:
             without[:, confidences > 0] = np.nan  # without it the candidates would be the popular ones
         found: dict[int | None, NDArray[np.float64]] = {None: pool.retrieval_scores[at]}
@@ -132,7 +133,7 @@ class Reasons:
 
         For an item that none of these speaks for, the other items of the history are looked at too.
         """
-        first = promising(history, prior=prior)
+        first = explaining.promising(history, prior=prior)
         lost = self._occluded(first, asked)
         found: list[_Losses] = [(first, lost[[at]]) for at in range(len(asked.item_ids))]
         unexplained = np.flatnonzero(lost.max(axis=1, initial=0.0) <= 0)
@@ -157,7 +158,7 @@ class Reasons:
                 table = rows.variants(*features.without(variants, item_ids, context), context, retrieval)
                 return ranker.scores(table).reshape(len(variants), len(item_ids))
 
-        return occlude(score_all, [event_ids(item) for item in chosen])
+        return explaining.occlude(score_all, [explaining.event_ids(item) for item in chosen])
 
 
 class _Once(Generic[T]):

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
-from random import Random
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from nearhand.events import EventLog, Scalar
 from nearhand.explain import Explanation
 from nearhand.features.store import FeatureStore
 from nearhand.ids import random_id
-from nearhand.learning import Exposure, Exposures, Learner
+from nearhand.learning import Exposure, Exposures
 from nearhand.monitoring import Meter
 from nearhand.privacy import Preferences, PreferenceStore
 from nearhand.ranking import AppliedFilter, Catalogue, FeatureRows, Filter, Listed, Listing, Predictor
@@ -33,6 +32,11 @@ from nearhand.recommending.results import Recommendation, Source
 from nearhand.recommending.sources import Sources
 from nearhand.recommending.stages import Deadline, Stages
 from nearhand.retrieval import HistoryFold, HistoryItem, Retriever, padded
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from nearhand.learning import Learner
 
 T = TypeVar("T")
 
@@ -318,6 +322,8 @@ class Recommender:
     def _random(self) -> Random | None:
         if self._policy is None or self._policy.exploration is None:
             return None
+        from random import Random  # few policies explore
+
         self._lists += 1
         return Random() if self._seed is None else Random(self._seed * 1_000_003 + self._lists)
 
