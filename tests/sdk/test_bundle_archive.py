@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearhand.bundle.archive import CHUNK_BYTES, Archive, Limits, write_archive
+from nearhand.bundle.archive import CHUNK_BYTES, Archive, write_archive
+from nearhand.bundle.limits import Limits
 from nearhand.errors import (
     BundleError,
     BundleIntegrityError,
