@@ -232,14 +232,14 @@ def test_the_file_and_the_connection_are_set_up_as_promised(
         "synchronous": synchronous,
         "busy_timeout": 5000,
         "application_id": 0x4E484556,
-        "user_version": 2,
+        "user_version": 3,
         "fullfsync": fullfsync,
         "secure_delete": 1,
         "temp_store": 2,
     }
     assert "USING INTEGER PRIMARY KEY" in plan
     with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT"):
-        sql(path, "INSERT INTO event VALUES (1, 'a', 'noon', 0, 0, 'search', NULL, NULL, NULL, '{}', '{}', 0)")
+        sql(path, "INSERT INTO event VALUES (1, 'a', 'noon', 0, 0, 'search', NULL, NULL, NULL, '{}', '{}', 0, 0)")
 
 
 def test_json_is_stored_with_sorted_keys_and_characters_as_themselves(path: Path) -> None:
@@ -333,8 +333,8 @@ def test_the_database_of_something_else_is_refused(tmp_path: Path, script: str) 
 def test_the_log_of_a_newer_sdk_is_refused(path: Path) -> None:
     with open_log(path) as log:
         log.append(viewed())
-    sql(path, "PRAGMA user_version = 3")
-    assert_refused_untouched(path, "newer SDK .*schema 3.* update nearhand")
+    sql(path, "PRAGMA user_version = 4")
+    assert_refused_untouched(path, "newer SDK .*schema 4.* update nearhand")
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:

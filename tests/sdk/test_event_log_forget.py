@@ -216,7 +216,7 @@ def test_forgetting_that_fails_at_any_statement_is_told(path: Path, monkeypatch:
             assert log.count() == (outcomes.count("failed"))
         if done:
             break
-    # BEGIN, SELECT, DELETE, DELETE, UPDATE, COMMIT; what comes then is wiping, which stays due if it fails.
-    assert outcomes[:6] == ["failed"] * 6
-    assert set(outcomes[6:]) == {"forgotten"}
+    # BEGIN, SELECT, SELECT, DELETE, DELETE, UPDATE, COMMIT; what comes then is wiping, which stays due if it fails.
+    assert outcomes[:7] == ["failed"] * 7
+    assert set(outcomes[7:]) == {"forgotten"}
     assert sql(path, "SELECT rewrites - wiped FROM ledger") == [(0,)]

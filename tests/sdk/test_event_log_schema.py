@@ -68,8 +68,8 @@ def test_a_log_of_the_version_before_opens_with_all_its_events(old: Path) -> Non
         assert new.sequence > 9  # which has been given before
         assert new.epoch == 1
         assert log.drops() == {"log_bytes": 0, "log_days": 0}
-    assert version_of(old) == 2
-    assert sql(old, "SELECT * FROM migration") == [(2, START_MS)]
+    assert version_of(old) == 3
+    assert sql(old, "SELECT * FROM migration") == [(2, START_MS), (3, START_MS)]
 
 
 def test_a_new_log_and_a_migrated_one_have_the_same_tables(old: Path, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_new_log_and_a_migrated_one_have_the_same_tables(old: Path, tmp_path: 
     columns = "SELECT group_concat(name || type || pk) FROM pragma_table_xinfo(s.name)"
     tables = f"SELECT name, ({columns}) FROM sqlite_master s ORDER BY name"
     assert sql(old, tables) == sql(tmp_path / "new.db", tables)
-    assert sql(tmp_path / "new.db", "SELECT * FROM migration") == [(1, 5), (2, 5)]
+    assert sql(tmp_path / "new.db", "SELECT * FROM migration") == [(1, 5), (2, 5), (3, 5)]
 
 
 class Killed(BaseException):
@@ -118,11 +118,14 @@ def test_a_migration_that_ends_at_any_statement_has_not_happened_or_is_done(
         seen.append(version_of(path))
         records = sql(path, "SELECT count(*) FROM sqlite_master WHERE name IN ('migration', 'ledger', 'snapshot')")
         assert records == [(0 if seen[-1] == 1 else 3,)]
+        assert sql(path, "SELECT count(*) FROM sqlite_master WHERE name IN ('lane', 'unsent', 'deletion')") == [
+            (3 if seen[-1] == 3 else 0,)
+        ]
         with open_log(path) as log:
             assert_whole(log)
     assert seen == sorted(seen)
     assert seen.count(1) > 8  # at all of the statements of the step
-    assert set(seen) == {1, 2}
+    assert set(seen) == {1, 2, 3}
 
 
 OPENS = """
@@ -147,7 +150,7 @@ def test_of_several_processes_one_migrates(old: Path) -> None:
         child.stdin.write("go\n")
         child.stdin.flush()
     assert [output_of(child) for child in children] == ["['a', 'c']\n"] * 4
-    assert len(sql(old, "SELECT * FROM migration")) == 1
+    assert len(sql(old, "SELECT * FROM migration")) == 2
 
 
 def test_a_log_of_the_version_before_that_is_no_whole_log_is_quarantined(tmp_path: Path) -> None:
@@ -159,9 +162,9 @@ def test_a_log_of_the_version_before_that_is_no_whole_log_is_quarantined(tmp_pat
 
 
 def test_a_log_of_a_newer_version_stays_as_it_is(old: Path) -> None:
-    sql(old, "PRAGMA user_version = 3")
+    sql(old, "PRAGMA user_version = 4")
     before = old.read_bytes()
-    with pytest.raises(StorageError, match=r"newer SDK .*schema 3; this one reads 2.* update nearhand"):
+    with pytest.raises(StorageError, match=r"newer SDK .*schema 4; this one reads 3.* update nearhand"):
         open_log(old)
     assert old.read_bytes() == before
     assert [file.name for file in old.parent.iterdir()] == [old.name]

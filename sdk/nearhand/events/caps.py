@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from nearhand.cipher import Cipher
 from nearhand.errors import StorageError, UsageError
+from nearhand.events.outbox import note_evicted
 from nearhand.events.rows import COLUMNS, SIZE, recorded
 from nearhand.events.schema import transaction
 from nearhand.events.state import Checkpointer, checkpoint, save_checkpoint
@@ -135,6 +136,7 @@ def _evict(
     if last is not None:
         _fold(connection, going, bounds, checkpointer, cipher, as_of)
         connection.execute("DELETE FROM snapshot WHERE through < ?", (last,))
+        note_evicted(connection, cutoff, through)
         aged = connection.execute("DELETE FROM event WHERE recorded_at < ?", (cutoff,)).rowcount
         surplus = connection.execute("DELETE FROM event WHERE sequence <= ?", (through,)).rowcount
     connection.execute(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -214,17 +214,29 @@ def wipe(connection: sqlite3.Connection, path: Path) -> None:
             return
         if wiped < 0:  # everything was erased: see `erase`
             delete_quarantined(path)
-        connection.execute(f"PRAGMA busy_timeout = {_WIPE_TIMEOUT_MS}")
-        try:
+        with _impatience(connection):
             # Overwriting alone is not enough: where SQLite has moved a row to another page, the bytes of its old place
             # can still be there.
             connection.execute("VACUUM")
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-        if not busy:
+        if truncate(connection):
             # Not to what `rewrites` is by now, and not if another process has erased everything in between.
             connection.execute("UPDATE ledger SET wiped = ? WHERE wiped = ?", (rewrites, wiped))
+
+
+def truncate(connection: sqlite3.Connection) -> bool:
+    """Take the bytes of old contents out of the write-ahead log; False: somebody else is reading, and they stay."""
+    with _impatience(connection):
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
+
+
+@contextmanager
+def _impatience(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute(f"PRAGMA busy_timeout = {_WIPE_TIMEOUT_MS}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> str:

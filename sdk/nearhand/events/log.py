@@ -18,6 +18,7 @@ from nearhand.events.database import Database, wipe
 from nearhand.events.event import RESET, Event, RecordedEvent, json_text, just_recorded
 from nearhand.events.event_types import EventSchema, validate
 from nearhand.events.groups import Groups, Unit
+from nearhand.events.outbox import CONSENTED, STAYS, Outbox, note_forgotten
 from nearhand.events.quarantine import files_of, quarantined, sqlite_code
 from nearhand.events.rows import (
     COLUMNS,
@@ -66,6 +67,7 @@ class EventLog:
             from events; from the moment the file is made, or never. None: nothing is encrypted.
 
     Attributes:
+        outbox: what of the events is still to be sent.
         eviction_failures: how often an append, its event being kept, could not evict what is over the caps.
 
     Raises:
@@ -100,12 +102,17 @@ class EventLog:
         # The app may change its working directory, and ":memory:" is a file here.
         self._database = Database(path.absolute(), clock=clock, durability=durability, cipher=cipher)
         self._seen = self._database.use(self._version)
+        self.outbox = Outbox(self._read, self._write, cipher)
 
-    def append(self, event: Event) -> RecordedEvent:
+    def append(self, event: Event, *, sendable: bool = False) -> RecordedEvent:
         """Keep an event. When this returns, it is stored as durably as the log was asked to.
 
         An ``event_id`` that is in the log already is not stored again: the event stored first is returned. Threads that
         append at once share one transaction.
+
+        Args:
+            event: what happened.
+            sendable: whether it may leave the device; see :attr:`outbox`.
 
         Returns:
             the fact as it is stored, with its sequence number, identifier and times.
@@ -115,10 +122,10 @@ class EventLog:
             StorageError: it could not be written; nothing of it has been.
             UsageError: the log is closed, or ``event`` is not an :class:`Event`.
         """
-        row = self._groups.keep([self._row(event)])[0]
+        row = self._groups.keep([self._row(event, sendable)])[0]
         return just_recorded(row if self._cipher is None else opened(row, self._cipher))
 
-    def append_many(self, events: Iterable[Event]) -> list[RecordedEvent]:
+    def append_many(self, events: Iterable[Event], *, sendable: bool = False) -> list[RecordedEvent]:
         """Keep several events in one transaction, all of them or none; see :meth:`append`.
 
         Returns:
@@ -132,7 +139,7 @@ class EventLog:
         rows = []
         for position, event in enumerate(events):
             try:
-                rows.append(self._row(event))
+                rows.append(self._row(event, sendable))
             except EventError as error:
                 raise EventError(f"events[{position}].{error.field}", error.problem, remedy=error.remedy) from error
         return [just_recorded(opened(row, self._cipher)) for row in self._groups.keep(rows)] if rows else []
@@ -149,7 +156,7 @@ class EventLog:
         """
         now = self._clock.now_ms()
         offset = self._clock.utc_offset_minutes(now)
-        row: Row = (random_id(), None, now, now, offset, RESET, None, None, None, 0, "{}", "{}")
+        row: Row = (random_id(), None, now, now, offset, RESET, None, None, None, 0, "{}", "{}", STAYS)
         if self._cipher is not None:
             row = sealed(row, self._cipher)
         with self._lock:
@@ -164,8 +171,9 @@ class EventLog:
         Its bytes are overwritten in the database, and then taken out of the write-ahead log. If another process reads
         that at the moment, this is tried again when something else is forgotten, and when the log is closed or opened.
         What the caps have evicted cannot be forgotten: it is no event any more, and its part of a state stays.
-        Memory is not overwritten; and after a crash, SQLite can leave some of the memory of the process that opens the
-        log next in the ``-shm`` file, until something is written or the log is closed.
+        If it was sent, or perhaps was, its identifier is noted for the endpoint to be asked to delete it too, and kept
+        until that is done. Memory is not overwritten; and after a crash, SQLite can leave some of the memory of the
+        process that opens the log next in the ``-shm`` file, until something is written or the log is closed.
 
         Returns:
             whether it was there.
@@ -182,6 +190,7 @@ class EventLog:
                 row = connection.execute(
                     f"SELECT sequence, event, {SIZE} FROM event WHERE event_id = ?", (name,)
                 ).fetchone()
+                note_forgotten(connection, event_id, name, self._cipher)
                 if row is None:
                     return False
                 sequence, kind, size = row
@@ -446,7 +455,7 @@ class EventLog:
     ) -> None:
         self.close()
 
-    def _row(self, event: Event) -> Row:
+    def _row(self, event: Event, sendable: bool) -> Row:
         if not isinstance(event, Event):
             raise UsageError(f"{type(event).__name__} is not an Event", place="append", remedy="pass an Event")
         validate(event, self._event_types)
@@ -465,6 +474,7 @@ class EventLog:
             self._epoch,
             event.texts["context"],  # as it was made, whatever the app has done to its dicts since
             event.texts["properties"],
+            CONSENTED if sendable else STAYS,
         )
         return row if self._cipher is None else sealed(row, self._cipher)
 
@@ -512,6 +522,11 @@ class EventLog:
         with self._lock:
             self._database.follow()
             return self._database.use(work)
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            self._database.follow()
+            return self._database.write(work)
 
     def _version(self, connection: sqlite3.Connection) -> tuple[int, int]:
         return self._database.openings, connection.execute("PRAGMA data_version").fetchone()[0]

@@ -16,6 +16,8 @@ from nearhand.events.schema import DamagedError, transaction
 Row: TypeAlias = tuple[Any, ...]
 """The values of :data:`COLUMNS`; before the row is stored its ``sequence`` is None, and its ``epoch`` a guess.
 
+A row that is to be inserted has one value more: its lane in the outbox; see :mod:`nearhand.events.outbox`.
+
 In an encrypted log a stored row is sealed: its ``event_id`` is the cipher's name for it, its ``properties`` are all of
 its texts in one, sealed for that name, and the other texts are empty. Its numbers are in the clear.
 """
@@ -35,7 +37,8 @@ EPOCH = COLUMNS.index("epoch")
 # A guess of the epoch that is wrong becomes a NULL, which the column refuses.
 _VALUES = ["?"] * len(COLUMNS)
 _VALUES[EPOCH] = "(SELECT epoch FROM ledger WHERE epoch = ?)"
-_INSERT = f"INSERT INTO event ({', '.join(COLUMNS)}) VALUES ({', '.join(_VALUES)})"
+_STORED = len(COLUMNS)
+_INSERT = f"INSERT INTO event ({', '.join(COLUMNS)}, lane) VALUES ({', '.join(_VALUES)}, ?)"
 _INSERT_NEW = f"{_INSERT} ON CONFLICT (event_id) DO NOTHING"
 _decode = json.JSONDecoder().raw_decode  # what is stored has no space around it
 
@@ -47,9 +50,9 @@ def sealed(row: Row, cipher: Cipher) -> Row:
         EncryptionError: the key cannot be used.
     """
     name = cipher.index(row[0])
-    texts = json.dumps([row[0], *row[KIND:EPOCH], *row[EPOCH + 1 :]], ensure_ascii=False, separators=(",", ":"))
+    texts = json.dumps([row[0], *row[KIND:EPOCH], *row[EPOCH + 1 : _STORED]], ensure_ascii=False, separators=(",", ":"))
     value = b2a_base64(cipher.seal(texts.encode(), f"event {name}"), newline=False).decode()
-    return (name, *row[1:KIND], "", None, None, None, row[EPOCH], "", value)
+    return (name, *row[1:KIND], "", None, None, None, row[EPOCH], "", value, *row[_STORED:])
 
 
 def opened(row: Row, cipher: Cipher | None) -> Row:
@@ -115,7 +118,7 @@ def insert_units(
         row = units[0][0]
         try:
             done = connection.execute(_INSERT, row)  # a single statement: it is its own transaction
-            return [[(row[0], done.lastrowid, *row[2:])]]
+            return [[(row[0], done.lastrowid, *row[2:_STORED])]]
         except sqlite3.IntegrityError:
             pass  # the identifier is known, or the guess of the epoch was wrong
     with transaction(connection):
@@ -141,7 +144,7 @@ def erase(connection: sqlite3.Connection) -> int:
         the new epoch.
     """
     with transaction(connection):
-        for table in ("event", "checkpoint", "snapshot"):
+        for table in ("event", "checkpoint", "snapshot", "unsent", "deletion"):
             connection.execute(f"DELETE FROM {table}")
         connection.execute(
             """
@@ -179,7 +182,7 @@ def _insert(connection: sqlite3.Connection, row: Row, epoch: int, cipher: Cipher
     row = (*row[:EPOCH], epoch, *row[EPOCH + 1 :])
     done = connection.execute(_INSERT_NEW, row)
     if done.rowcount == 1:
-        return (row[0], done.lastrowid, *row[2:])
+        return (row[0], done.lastrowid, *row[2:_STORED])
     there: Row = connection.execute(f"{SELECT} WHERE event_id = ?", row[:1]).fetchone()
     recorded(there, cipher)  # it may be damaged
     return there

@@ -52,9 +52,26 @@ _STEPS = (
         "CREATE TABLE checkpoint (fingerprint TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT",
         "CREATE TABLE snapshot (fingerprint TEXT PRIMARY KEY, state BLOB NOT NULL, through INTEGER NOT NULL) STRICT",
     ),
+    (
+        "ALTER TABLE event ADD COLUMN lane INTEGER NOT NULL DEFAULT 0",  # in the outbox; 0: it stays on the device
+        """
+        CREATE TABLE lane ( -- one row for each lane of the outbox: how far it was emptied
+            number INTEGER PRIMARY KEY,
+            log INTEGER NOT NULL, -- random: a cursor of another log, which this one has replaced, is none of this one
+            sending INTEGER NOT NULL, -- no event with a greater sequence number was ever handed out
+            sent INTEGER NOT NULL, -- all events up to this sequence number have been dealt with
+            last INTEGER NOT NULL -- no event of the lane has a greater sequence number
+        ) STRICT
+        """,
+        "INSERT INTO lane VALUES (1, abs(random() >> 1), 0, 0, 9223372036854775807)",
+        "INSERT INTO lane SELECT 2, log, 0, 0, 0 FROM lane",
+        "CREATE TABLE unsent (reason TEXT PRIMARY KEY, events INTEGER NOT NULL) STRICT",
+        "CREATE TABLE deletion (name TEXT PRIMARY KEY, event_id BLOB NOT NULL) STRICT",
+    ),
 )
 VERSION = len(_STEPS)
 _TABLES = {1: {"event"}, 2: {"event", "ledger", "checkpoint", "snapshot", "migration"}}
+_TABLES[3] = _TABLES[2] | {"lane", "unsent", "deletion"}
 
 
 class DamagedError(Exception):

@@ -111,19 +111,20 @@ class PreferenceStore:
         self._edit(edit)
         return found
 
-    def hold(self, preferences: Preferences) -> None:
-        """Take what the store was given by somebody else."""
-        with self._lock:
-            self._hold(preferences)
-
-    def reload(self) -> None:
-        """Take what the store has, after it was cleared.
+    def fresh(self) -> Preferences:
+        """What the store has now, whichever process has put it there.
 
         Raises:
             StorageError: they cannot be read, or are damaged.
         """
         with self._lock:
             self._hold(self._read())
+            return self._current
+
+    def hold(self, preferences: Preferences) -> None:
+        """Take what the store was given by somebody else."""
+        with self._lock:
+            self._hold(preferences)
 
     def _edit(self, edit: Callable[[Preferences], Preferences]) -> Preferences:
         with self._lock:

@@ -31,6 +31,8 @@ class Kept:
         pushed: its pushed features; None: the bundle has no feature program.
         fingerprint: of the feature program; None as above.
         values, journals: those of the store that go into an export.
+        erasures: name of the value of the store that outlives an erasure: the requests to erase what was sent.
+        part: writes such a request, in place of what the endpoint knows the profile by.
         alone: while it is held, nothing is written that was derived from the events, such as a list.
         settle: learns from all that the log holds, anew if an event was forgotten, and writes down what was learned.
         changed: is called after all of it was replaced, so that nothing old stays in memory.
@@ -45,6 +47,8 @@ class Kept:
     items: Items | None
     values: tuple[str, ...]
     journals: tuple[str, ...]
+    erasures: str
+    part: Callable[[ProfileStore], None]
     alone: Callable[[], AbstractContextManager[None]]
     settle: Callable[[], None]
     changed: Callable[[], None]
@@ -64,18 +68,25 @@ class Privacy:
         """The user's choices."""
         return self._preferences.current
 
-    def set_consent(self, level: Consent) -> None:
+    def set_consent(self, level: Consent, *, include_past: bool = False) -> None:
         """Choose what may be done with the user's events.
 
         Args:
             level: ``off``: nothing is recorded, and lists are the same for everybody; ``local``: everything stays on
-                this device; ``sync``: it may also be sent to the app's endpoint. What was recorded before stays until
-                it is erased.
+                this device; ``sync``: what is recorded from now on may also be sent to the app's endpoint. What was
+                recorded before stays until it is erased. Nothing more is sent once it is ``off`` or ``local``.
+            include_past: whether the user wants to send what was recorded without this consent too.
 
         Raises:
-            UsageError: there is no such level. StorageError: it could not be kept, and is as before.
+            UsageError: there is no such level, or it does not let the past be sent. StorageError: it could not be kept,
+                and is as before, or the past could not be let go.
         """
-        self._preferences.change(consent=check_consent(level))
+        chosen = check_consent(level)
+        if include_past and chosen != "sync":
+            raise UsageError(f"is not for {level!r}", place="set_consent(include_past)", remedy="use it with 'sync'")
+        self._preferences.change(consent=chosen)
+        if include_past:
+            self._kept.log.outbox.allow_past()
 
     def set_personalized(self, personalized: bool) -> None:
         """Choose whether lists look at the history at all; False gives everybody's list, and keeps recording.
@@ -125,7 +136,7 @@ class Privacy:
         """Delete an event, and all that was derived from it; see :meth:`nearhand.events.EventLog.forget`.
 
         What was learned from it is unlearned: the events that are left are learned from anew. The lists that were given
-        while it was there, and the decisions, stay noted.
+        while it was there, and the decisions, stay noted. If it was sent, the next sync asks the endpoint to delete it.
 
         Returns:
             whether it was there.
@@ -153,7 +164,8 @@ class Privacy:
         """Delete everything of the profile: events, features, what was learned, shown, decided, chosen and noted.
 
         No trace of it is left in its files, free pages and write-ahead logs included. The profile is then like a new
-        one, consent and blocks included.
+        one, consent and blocks included. If anything was ever sent, a signed request to erase that too stays, which
+        names no more than the random identifier that it was sent under; the next sync sends it.
 
         Raises:
             StorageError: it could not be done whole, but as far as possible; call it again.
@@ -161,8 +173,8 @@ class Privacy:
         kept = self._kept
         with kept.alone(), ExitStack() as steps:  # the last one is done first, and each, whatever another one raises
             steps.callback(kept.changed)
-            steps.callback(self._preferences.reload)
-            steps.callback(kept.store.clear)
+            steps.callback(self._preferences.fresh)
+            steps.callback(self._clear_store)
             if kept.pushed is not None:
                 steps.callback(kept.pushed.clear)
             steps.callback(kept.log.erase)
@@ -245,6 +257,10 @@ class Privacy:
             StorageError: it cannot be read.
         """
         return self._audit.entries()
+
+    def _clear_store(self) -> None:
+        self._kept.part(self._kept.store)
+        self._kept.store.clear(keep=self._kept.erasures)
 
     def _categories(self) -> set[str]:
         items = self._kept.items

@@ -8,6 +8,7 @@ from nearhand.errors import StorageError
 from nearhand.events.quarantine import delete_quarantined, files_of, sync_folder
 
 _DATABASES = ("events.db", "pushed.db", "profile.db")
+_LOCK = "sync.lock"
 
 
 def destroy_profile(folder: Path) -> None:
@@ -31,6 +32,7 @@ def destroy_profile(folder: Path) -> None:
             delete_quarantined(path)
             for file in files_of(path):
                 file.unlink(missing_ok=True)
+        (folder / _LOCK).unlink(missing_ok=True)
         sync_folder(folder)
     except OSError as error:
         remedy = "close whatever has the profile open, and do it again"

@@ -227,15 +227,20 @@ class ProfileStore:
 
         return self._use(wipe)
 
-    def clear(self, *journals: str) -> None:
+    def clear(self, *journals: str, keep: str | None = None) -> None:
         """Delete all lines of some journals; without any, everything: values and journals. The bytes are overwritten.
 
         After a crash between the two, the bytes are overwritten when the file is opened.
+
+        Args:
+            keep: the name of the one value that stays; None: none does.
 
         Raises:
             StorageError: it could not be done; or bytes are left, because another process reads the file: clear it
                 again, or open it again, which does it too.
         """
+
+        kept = None if keep is None else self._stored_name(keep)
 
         def delete(connection: sqlite3.Connection) -> bool:
             if not journals:
@@ -246,7 +251,7 @@ class ProfileStore:
                     connection.executemany("DELETE FROM entry WHERE journal = ?", [(journal,) for journal in journals])
                 else:
                     connection.execute("DELETE FROM entry")
-                    connection.execute("DELETE FROM value")
+                    connection.execute("DELETE FROM value WHERE name IS NOT ?", (kept,))
                 connection.execute(f"PRAGMA user_version = {_WIPE_DUE}")
                 connection.execute("COMMIT")
             except BaseException:
