@@ -36,7 +36,9 @@ from nearhand.version import __version__
 if TYPE_CHECKING:  # an app that only asks for lists does not wait for these
     from nearhand.decisions import BestTime, Decider, Decision, LoggedRhythm
     from nearhand.learning import Learner
+    from nearhand.network import Transport
     from nearhand.privacy import Privacy
+    from nearhand.sync import SyncConfig, Syncer, SyncReport
 
 
 class Personalizer:
@@ -57,6 +59,9 @@ class Personalizer:
         runtimes: Mapping[RuntimeName, Callable[[], Runtime]],
         selftests: Path,
         is_encrypted: bool,
+        sync: SyncConfig | None,
+        sync_lock: Path,
+        transport: Transport | None,
     ) -> None:
         manifest = bundle.manifest
         self._bundle = bundle
@@ -88,6 +93,22 @@ class Personalizer:
         self._recommender = None if items is None else self._make_recommender(items)
         if self._recommender is not None:
             self._opened_retriever()
+        self._syncer: Syncer | None = None
+        if sync is not None:
+            from nearhand.sync import Syncer
+
+            self._syncer = Syncer(
+                sync,
+                log=log,
+                store=store,
+                preferences=self._preferences,
+                push=None if features is None else features.push,
+                event_types=manifest.event_types,
+                lock=sync_lock,
+                clock=clock,
+                meter=meter,
+                transport=transport,
+            )
 
     @classmethod
     def open(
@@ -99,6 +120,8 @@ class Personalizer:
         clock: Clock | None = None,
         runtimes: Mapping[RuntimeName, Callable[[], Runtime]] | None = None,
         key_provider: KeyProvider | None = None,
+        sync: SyncConfig | None = None,
+        transport: Transport | None = None,
     ) -> Personalizer:
         """Open a bundle and the profile's event log. Needs no network.
 
@@ -113,6 +136,8 @@ class Personalizer:
             runtimes: the runtimes to choose from; by default those that are installed.
             key_provider: gives the key with which all that the profile stores is encrypted; None: it is not. Which of
                 the two it is has to stay the same for a profile.
+            sync: the endpoint that :meth:`sync` sends to; None: nothing ever leaves the device.
+            transport: what carries its calls; None: urllib3, which is imported at the first one.
 
         Raises:
             BundleError: the bundle is refused; nothing was written.
@@ -164,6 +189,9 @@ class Personalizer:
                 runtimes=guarded(installed_runtimes() if runtimes is None else runtimes),
                 selftests=data / "selftests",
                 is_encrypted=cipher is not None,
+                sync=sync,
+                sync_lock=profile / "sync.lock",
+                transport=transport,
             )
             unless_it_opens.pop_all()
         return personalizer
@@ -180,9 +208,10 @@ class Personalizer:
         """
         self._check_open()
         with self._meter.timed("record"):
-            if self._preferences.current.consent == "off":
+            consent = self._preferences.current.consent
+            if consent == "off":
                 return self._unrecorded(event)
-            return self._log.append(event)
+            return self._log.append(event, sendable=consent == "sync")
 
     def record_many(self, events: Sequence[Event]) -> list[RecordedEvent]:
         """Keep a burst of events, all or none, at about the price of one; see :meth:`record`.
@@ -195,9 +224,10 @@ class Personalizer:
         if not isinstance(events, Iterable):
             raise UsageError(f"is {events!r}", place="events", remedy="record several events")
         with self._meter.timed("record_many"):
-            if self._preferences.current.consent == "off":
+            consent = self._preferences.current.consent
+            if consent == "off":
                 return [self._unrecorded(event) for event in events]
-            return self._log.append_many(events)
+            return self._log.append_many(events, sendable=consent == "sync")
 
     def events(self, after: int = 0) -> list[RecordedEvent]:
         """All that the profile's log holds, in the order it was recorded, for a screen that shows it to its user.
@@ -235,6 +265,7 @@ class Personalizer:
         from nearhand.decisions import decider
         from nearhand.learning import learner
         from nearhand.privacy import Kept, Privacy
+        from nearhand.sync import ERASURES, part
 
         manifest, features, recommender = self._bundle.manifest, self._features, self._recommender
         kept = Kept(
@@ -247,6 +278,8 @@ class Personalizer:
             items=self._items,
             values=(learner.VALUE, *self._decider.values),
             journals=(exposures.JOURNAL, decider.JOURNAL),
+            erasures=ERASURES,
+            part=part,
             alone=nullcontext if recommender is None else recommender.between_lists,
             settle=self._settle,
             changed=self._forget_memory,
@@ -394,6 +427,35 @@ class Personalizer:
                 uses_history=self._preferences.current.uses_history,
             )
 
+    def sync(self, *, cancelled: threading.Event | None = None) -> SyncReport:
+        """Send what the user allows to be sent, and take over pushed features; see ``SyncConfig`` for its bounds.
+
+        Requests to erase go first, whatever is allowed by now. One sync of a profile runs at a time. It ends early when
+        ``cancelled`` is set, at :meth:`pause` and at :meth:`close`, once the call is answered that it is making.
+
+        Trouble with the network or the endpoint raises nothing: the report says what was in the way.
+
+        Raises:
+            UsageError: the Personalizer was opened without ``sync``, or urllib3 is not installed.
+            StorageError: what is to be sent cannot be read, or noted as sent; it is sent again.
+        """
+        self._check_open()
+        if self._syncer is None:
+            raise UsageError("there is no endpoint", place="sync", remedy="give Personalizer.open(sync=SyncConfig(…))")
+        with self._meter.timed("sync"):
+            return self._syncer.sync(cancelled)
+
+    async def sync_async(self) -> SyncReport:
+        """:meth:`sync` in a worker thread; cancelling it ends the sync early."""
+        import asyncio  # what awaits this has it already; others would pay 3 MB for it
+
+        cancelled = threading.Event()
+        try:
+            return await asyncio.to_thread(self.sync, cancelled=cancelled)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
     async def record_async(self, event: Event) -> RecordedEvent:
         """:meth:`record` in a worker thread. What was begun is finished, even if nobody waits for it any more."""
         import asyncio  # what awaits this has it already; others would pay 3 MB for it
@@ -418,11 +480,13 @@ class Personalizer:
         return await asyncio.to_thread(self.predict, name, **request)
 
     def pause(self) -> None:
-        """Prepare for the background: write down what is only in memory, and unload the models.
+        """Prepare for the background: end a sync, write down what is only in memory, and unload the models.
 
         Everything can still be called: what needs a model loads it again, as :meth:`resume` does in advance.
         """
         self._check_open()
+        if self._syncer is not None:
+            self._syncer.interrupt()
         self._save()
         self._unload()
 
@@ -480,6 +544,7 @@ class Personalizer:
             is_paused=self._recommender is not None and opened is None,
             latencies=self._meter.latencies(),
             degradations=self._meter.degradations(),
+            sync=None if self._syncer is None else self._syncer.status(),
         )
 
     def close(self) -> None:
@@ -495,6 +560,8 @@ class Personalizer:
                 closing.callback(self._unload)
                 if self._recommender is not None:
                     closing.callback(self._recommender.close)
+                if self._syncer is not None:
+                    closing.callback(self._syncer.close)
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from nearhand.features.store import FeatureStatus
 from nearhand.monitoring import Latency
 from nearhand.privacy import Consent
 from nearhand.records import dataclass
+from nearhand.sync import SyncStatus
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Status:
         is_paused: whether the models are unloaded until they are asked for.
         latencies: verb → latency.
         degradations: reason → how often less was given than was asked.
+        sync: how the outbox is doing; None: there is no endpoint.
     """
 
     bundle: str
@@ -56,3 +58,4 @@ class Status:
     is_paused: bool
     latencies: Mapping[str, Latency]
     degradations: Mapping[str, int]
+    sync: SyncStatus | None

@@ -144,7 +144,9 @@ class Run:
             if call is None:
                 return None
             tries += 1
-            status, headers, place = None, {}, call.url.partition("/v1/")[2].partition("?")[0]
+            status: int | None = None
+            headers: Mapping[str, str] = {}
+            place = call.url.rpartition("/v1/")[2].partition("?")[0]
             try:
                 answer = self._send(call)
                 if answer.status in statuses or 200 <= answer.status < 300:

@@ -242,7 +242,8 @@ class Syncer:
             parcel = outbox.take(limit, self._config.max_batch_bytes)
             if parcel is None:
                 return None
-            messages, ids, unsent, left_out = [], [], Counter[str](), Counter[str]()
+            messages: list[bytes] = []
+            ids, unsent, left_out = [], Counter[str](), Counter[str]()
             through, room = parcel.through, self._config.max_batch_bytes - 100
             for event in parcel.events:
                 names = Counter[str]()
