@@ -77,6 +77,7 @@ class ItemOutput:
         table: of a view of the items alone, its values, of the column's dtype, [items + 1, width].
         bind, values: of another one: what reads a note, and what makes an array of the notes of m readings: [m, n],
             within the range of the column's dtype.
+        derived: of one whose note follows from a view of the profile: that view, and what makes the note of its values.
     """
 
     dtype: Literal["float32", "int32"]
@@ -84,10 +85,16 @@ class ItemOutput:
     table: Table | None = None
     bind: Callable[[States], Note] | None = None
     values: Callable[[Candidates, Sequence[Any]], NDArray[np.float64]] | None = None
+    derived: tuple[schema.View, Callable[[list[float]], Any]] | None = None
 
 
 class ItemColumns:
-    """All columns of candidates."""
+    """All columns of candidates.
+
+    Attributes:
+        derived: name → :attr:`ItemOutput.derived`, of the columns that are not of the items alone, in the order of
+            the notes.
+    """
 
     def __init__(self, columns: Sequence[Column], outputs: Sequence[ItemOutput], items: int) -> None:
         """
@@ -96,6 +103,7 @@ class ItemColumns:
         """
         pairs = list(zip(columns, outputs, strict=True))
         self._items = items
+        self.derived = {column.name: output.derived for column, output in pairs if output.table is None}
         self._fixed = [(column, output.table) for column, output in pairs if output.table is not None]
         self._read = [
             (column, output.bind, output.values)
@@ -169,14 +177,21 @@ def _stepped(
     view: Any,
     bind: Callable[[States], Note],
     values: Callable[[Candidates, Sequence[Any]], NDArray[np.float64]],
+    derived: tuple[schema.View, Callable[[list[float]], Any]] | None = None,
 ) -> ItemOutput:
     if not view.then:
-        return ItemOutput("float32", 1, bind=bind, values=values)
+        return ItemOutput("float32", 1, bind=bind, values=values, derived=derived)
     apply = apply_steps_to_array(view.then)
     if is_integer(view.then):
-        return ItemOutput("int32", 1, bind=bind, values=lambda candidates, notes: apply(values(candidates, notes)))
+        return ItemOutput(
+            "int32", 1, bind=bind, values=lambda candidates, notes: apply(values(candidates, notes)), derived=derived
+        )
     return ItemOutput(
-        "float32", 1, bind=bind, values=lambda candidates, notes: _within(apply(values(candidates, notes)))
+        "float32",
+        1,
+        bind=bind,
+        values=lambda candidates, notes: _within(apply(values(candidates, notes))),
+        derived=derived,
     )
 
 
@@ -269,7 +284,7 @@ def _affinity(plan: Plan, view: schema.ItemAffinity) -> ItemOutput:
             total /= candidates.take(counts)
         return total
 
-    return _stepped(view, bind, values)
+    return _stepped(view, bind, values, (affinity, lambda shares: shares + beyond))
 
 
 def _places(plan: Plan, affinity: schema.Affinity) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -322,7 +337,8 @@ def _time_since(plan: Plan, view: schema.ItemTimeSince) -> ItemOutput:
 
 
 def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:
-    minus, default = compile_scalar(plan, plan.program.view(view.minus)), float(view.default)
+    subtrahend = plan.program.view(view.minus)
+    minus, default = compile_scalar(plan, subtrahend), float(view.default)
 
     @lru_cache(maxsize=1)
     def numbers() -> NDArray[np.float64]:
@@ -336,4 +352,6 @@ def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:
         difference = candidates.take(numbers) - np.array(notes)[:, None]
         return _within(np.where(np.isnan(difference), default, difference))
 
-    return _stepped(view, bind, values)
+    # The difference is to the number before the view's steps, which its column does not show.
+    derived = None if subtrahend.then else (subtrahend, lambda values: values[0])
+    return _stepped(view, bind, values, derived)

@@ -8,8 +8,10 @@ from nearhand.ranking.listing import Listed, Listing, Uniform, intra_list_divers
 from nearhand.ranking.predictor import Predictions, Predictor
 from nearhand.ranking.rows import RowEncoder, Table, TableRows
 from nearhand.ranking.selftest import check_table_golden
+from nearhand.ranking.sent import SentFeatures
 
 __all__ = ["Predictions", "Predictor", "RowEncoder", "Table", "TableRows", "check_table_golden"]
 __all__ += ["AppliedFilter", "Catalogue", "Filter", "Kept", "Predicate"]
 __all__ += ["Listed", "Listing", "Uniform", "intra_list_diversity"]
 __all__ += ["RETRIEVAL_SCORE", "FeaturePlace", "FeatureRows", "feature_places"]
+__all__ += ["SentFeatures"]
