@@ -337,7 +337,7 @@ def _time_since(plan: Plan, view: schema.ItemTimeSince) -> ItemOutput:
 
 
 def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:
-    subtrahend = plan.program.view(view.minus)
+    subtrahend: Any = plan.program.view(view.minus)
     minus, default = compile_scalar(plan, subtrahend), float(view.default)
 
     @lru_cache(maxsize=1)
