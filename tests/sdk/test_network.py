@@ -50,13 +50,17 @@ def sends(*parts: bytes) -> Behaviour:
     return behaviour
 
 
-def trickles(connection: socket.socket) -> None:
+def trickles(head: bytes) -> Behaviour:
     """A byte now and then, for as long as somebody listens: each is in time, and all of them are not."""
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    closed = threading.Event()
-    with suppress(OSError):
-        while not closed.wait(0.02):
-            connection.sendall(b".")
+
+    def behaviour(connection: socket.socket) -> None:
+        connection.sendall(head)
+        closed = threading.Event()
+        with suppress(OSError):
+            while not closed.wait(0.02):
+                connection.sendall(b".")
+
+    return behaviour
 
 
 def test_an_answer_is_whole_with_its_status_and_headers(transport: Transport) -> None:
@@ -99,8 +103,13 @@ def test_nobody_listens(transport: Transport) -> None:
         transport.send(Call("GET", f"http://127.0.0.1:{port}/"))
 
 
-def test_a_trickle_meets_the_deadline(transport: Transport) -> None:
-    with server(trickles) as url, pytest.raises(DeadlineError, match="within 200 ms"):
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long: ", b""],
+    ids=["body", "header", "status"],
+)
+def test_a_trickle_meets_the_deadline(transport: Transport, head: bytes) -> None:
+    with server(trickles(head)) as url, pytest.raises(DeadlineError, match="within 200 ms"):
         transport.send(Call("GET", url, timeout_ms=200))
 
 

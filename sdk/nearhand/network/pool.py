@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import socket
 import time
+from functools import partial
+from http.client import HTTPResponse
+from typing import Any
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError, TimeoutError
 
 from nearhand.errors import UsageError
@@ -14,11 +20,70 @@ _CHUNK = 65_536
 _WITHOUT_BODY = (204, 304)
 
 
+class _Timed(io.RawIOBase):
+    """What is read from a socket until a deadline, however many reads it takes: its own timeout is for each of them."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, ends: float) -> None:
+        super().__init__()
+        self._raw = raw
+        self._sock = sock
+        self._ends = ends
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, ends: float, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, ends))
+
+
+class _TimedMixin:
+    """A connection whose answer, head and body, has to be there in time."""
+
+    timeout: Any
+    response_class: Any
+
+    def getresponse(self) -> Any:
+        # By now urllib3 has set it to what is left of the whole; before it sends the next request it sets it anew.
+        self.response_class = partial(_TimedResponse, ends=time.monotonic() + self.timeout)
+        return super().getresponse()  # type: ignore[misc]
+
+
+class _Connection(_TimedMixin, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_TimedMixin, HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
 class PooledTransport:
     """Calls over kept connections, at most four to one host at once; see :class:`nearhand.network.Transport`."""
 
     def __init__(self) -> None:
         self._pool = urllib3.PoolManager(num_pools=4, maxsize=4, block=False)
+        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def send(self, call: Call) -> Answer:
         """See :meth:`nearhand.network.Transport.send`."""
@@ -62,7 +127,6 @@ class PooledTransport:
         self._pool.clear()
 
     def _body(self, response: urllib3.BaseHTTPResponse, call: Call, ends: float) -> bytes:
-        """urllib3's timeout is for each read, and a peer that sends a byte now and then would never meet it."""
         parts: list[bytes] = []
         size = 0
         while part := response.read1(_CHUNK, decode_content=True):
