@@ -35,6 +35,7 @@ from nearhand.version import __version__
 
 if TYPE_CHECKING:  # an app that only asks for lists does not wait for these
     from nearhand.decisions import BestTime, Decider, Decision, LoggedRhythm
+    from nearhand.hybrid import CloudReranker, HybridConfig, Surroundings
     from nearhand.learning import Learner
     from nearhand.network import Transport
     from nearhand.privacy import Privacy
@@ -62,6 +63,8 @@ class Personalizer:
         sync: SyncConfig | None,
         sync_lock: Path,
         transport: Transport | None,
+        hybrid: HybridConfig | None,
+        surroundings: Callable[[], Surroundings] | None,
     ) -> None:
         manifest = bundle.manifest
         self._bundle = bundle
@@ -90,6 +93,13 @@ class Personalizer:
             config.locale,
         )
         self._learner: Learner | None = None
+        self._hybrid: CloudReranker | None = None
+        if hybrid is not None and items is not None:
+            from nearhand.hybrid.opening import open_reranker
+
+            self._hybrid = open_reranker(
+                hybrid, bundle, surroundings, self._preferences, store, clock, meter, transport
+            )
         self._recommender = None if items is None else self._make_recommender(items)
         if self._recommender is not None:
             self._opened_retriever()
@@ -122,6 +132,8 @@ class Personalizer:
         key_provider: KeyProvider | None = None,
         sync: SyncConfig | None = None,
         transport: Transport | None = None,
+        hybrid: HybridConfig | None = None,
+        surroundings: Callable[[], Surroundings] | None = None,
     ) -> Personalizer:
         """Open a bundle and the profile's event log. Needs no network.
 
@@ -137,7 +149,10 @@ class Personalizer:
             key_provider: gives the key with which all that the profile stores is encrypted; None: it is not. Which of
                 the two it is has to stay the same for a profile.
             sync: the endpoint that :meth:`sync` sends to; None: nothing ever leaves the device.
-            transport: what carries its calls; None: urllib3, which is imported at the first one.
+            transport: what carries all calls; None: urllib3, which is imported at the first one.
+            hybrid: a server that may rank lists with a heavier model, for users who allow it (``sync``); see
+                :class:`nearhand.hybrid.HybridConfig`. None: all lists are ranked on the device.
+            surroundings: tells what network there is, and how the battery is; it has to return at once.
 
         Raises:
             BundleError: the bundle is refused; nothing was written.
@@ -192,6 +207,8 @@ class Personalizer:
                 sync=sync,
                 sync_lock=profile / "sync.lock",
                 transport=transport,
+                hybrid=hybrid,
+                surroundings=surroundings,
             )
             unless_it_opens.pop_all()
         return personalizer
@@ -540,6 +557,7 @@ class Personalizer:
             eviction_failures=self._log.eviction_failures,
             quarantined=self._log.quarantined + self._store.quarantined,
             features=None if self._features is None else self._features.status(),
+            hybrid=None if self._hybrid is None else self._hybrid.status(),
             learned=None if self._learner is None else self._learner.updates,
             is_paused=self._recommender is not None and opened is None,
             latencies=self._meter.latencies(),
@@ -562,6 +580,8 @@ class Personalizer:
                     closing.callback(self._recommender.close)
                 if self._syncer is not None:
                     closing.callback(self._syncer.close)
+                if self._hybrid is not None:
+                    closing.callback(self._hybrid.close)
 
     def __enter__(self) -> Self:
         return self
@@ -605,6 +625,7 @@ class Personalizer:
             preferences=self._preferences,
             exposures=journal,
             learner=self._learner,
+            reranker=self._hybrid,
             clock=self._clock,
             meter=self._meter,
             locale=self._config.locale,
@@ -666,6 +687,8 @@ class Personalizer:
     def _forget_memory(self) -> None:
         """After the profile's data were replaced: nothing of the old ones stays in memory."""
         self._rhythm.forget()
+        if self._hybrid is not None:
+            self._hybrid.forget()
         if self._recommender is not None:
             self._recommender.forget()
         if self._learner is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from nearhand.bundle.schema import Precision, RuntimeName
 from nearhand.features.store import FeatureStatus
@@ -10,6 +11,9 @@ from nearhand.monitoring import Latency
 from nearhand.privacy import Consent
 from nearhand.records import dataclass
 from nearhand.sync import SyncStatus
+
+if TYPE_CHECKING:
+    from nearhand.hybrid import HybridStatus
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Status:
         eviction_failures: how often, since opening, the caps could not be enforced; it is tried again.
         quarantined: the files that a damaged log, or a damaged store of the profile's choices, was moved to.
         features: how features are served; None: the bundle has no feature program.
+        hybrid: how lists were ranked in the cloud; None: the app has not set it up.
         learned: how many answers the bandit has learned from; None: the bundle has no bandit.
         is_paused: whether the models are unloaded until they are asked for.
         latencies: verb → latency.
@@ -54,6 +59,7 @@ class Status:
     eviction_failures: int
     quarantined: tuple[str, ...]
     features: FeatureStatus | None
+    hybrid: HybridStatus | None
     learned: int | None
     is_paused: bool
     latencies: Mapping[str, Latency]

@@ -135,7 +135,7 @@ def test_a_lazy_explanation_is_an_ordinary_value() -> None:
     assert hash(lazy) == hash(ready)
     assert repr(Explanation(lambda: "Because", lambda: evidence)) == repr(ready)
     assert replace(Explanation(lambda: "Because", lambda: evidence), text="So") == Explanation("So", evidence)
-    assert asdict(Explanation(lambda: "Because")) == {"text": "Because", "evidence": ()}
+    assert asdict(Explanation(lambda: "Because")) == {"text": "Because", "evidence": (), "basis": "score"}
     with pytest.raises(FrozenInstanceError):
         lazy.text = "So"  # type: ignore[misc]
     with pytest.raises(AttributeError, match="reason"):

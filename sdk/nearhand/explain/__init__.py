@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nearhand.explain.explanation import POPULAR, Evidence, Explanation, explain, plain
+from nearhand.explain.explanation import POPULAR, Basis, Evidence, Explanation, explain, plain
 from nearhand.lazily import lazily
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "FALLBACK",
     "LANGUAGES",
     "POPULAR",
+    "Basis",
     "Evidence",
     "Explanation",
     "FeatureAttribution",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from nearhand.retrieval import HistoryItem
 
 if TYPE_CHECKING:
     from nearhand.explain.texts import Message
+
+Basis: TypeAlias = Literal["score", "device"]
 
 NAMED_ITEMS = 2
 """How many past items a sentence names."""
@@ -44,19 +46,27 @@ class Explanation:
         evidence: the history's events with their contributions, largest first. Of an additive model these are all
             events, and they sum to the recommendation's score; else the events that were examined, each with what the
             score loses without its item's events. Empty where the recommendation does not come from the history.
+        basis: ``score``: these are the reasons of the recommendation's score. ``device``: the score is the cloud's,
+            and these are the reasons that the device's own models have for the item; the contributions are parts of
+            their score.
     """
 
     text: str
     evidence: tuple[Evidence, ...]
+    basis: Basis
 
     # A list of ten holds hundreds of Evidence objects, and an app shows those of one item, if any: they, and the text,
     # are made when they are first read. Until then the attribute is not set, so Python asks __getattr__ for it.
     def __init__(
-        self, text: str | Callable[[], str], evidence: tuple[Evidence, ...] | Callable[[], tuple[Evidence, ...]] = ()
+        self,
+        text: str | Callable[[], str],
+        evidence: tuple[Evidence, ...] | Callable[[], tuple[Evidence, ...]] = (),
+        basis: Basis = "score",
     ) -> None:
         values = vars(self)
         values["_make_text" if callable(text) else "text"] = text
         values["_make_evidence" if callable(evidence) else "evidence"] = evidence
+        values["basis"] = basis
 
     if not TYPE_CHECKING:
 

@@ -19,7 +19,8 @@ class Pool:
         source: of those that are not among ``passed``, the rows that the app passed.
         history, user: what the encoder read and gave; None: the candidates do not come from the history.
         less: float32 [m, factors], the vectors of the items of which less is wanted; read with ``user`` only.
-        unranked: float64 [n], the scores as they were before a ranker gave these; None: no ranker did.
+        unranked: float64 [n], the scores as they were before a ranker, here or in the cloud, gave these; None: none
+            did.
     """
 
     rows: NDArray[np.int32]
@@ -48,3 +49,8 @@ class Pool:
         """The same candidates with a ranker's scores, float64 [n]."""
         passed, known = self.passed, (self.history, self.user, self.less)
         return Pool(self.rows, scores, self.vectors, self.source, *known, passed, unranked=self.scores)
+
+    def reranked(self, at: NDArray[np.intp], scores: NDArray[np.float64]) -> Pool:
+        """The candidates at some places, intp [n], with the scores that the cloud gives them, float64 [n]."""
+        passed, known, before = self.passed, (self.history, self.user, self.less), self.retrieval_scores[at]
+        return Pool(self.rows[at], scores, self.vectors[at], "cloud", *known, passed, unranked=before)

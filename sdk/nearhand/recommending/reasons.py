@@ -14,7 +14,7 @@ import nearhand.explain as explaining  # most of it is imported when the first r
 from nearhand.bundle.schema import Items
 from nearhand.errors import NearhandError
 from nearhand.events import Scalar
-from nearhand.explain import Explanation, plain
+from nearhand.explain import Basis, Explanation, plain
 from nearhand.features.store import FeatureStore
 from nearhand.monitoring import Meter
 from nearhand.ranking import FeatureRows, Listed, Predictor
@@ -85,20 +85,25 @@ class Reasons:
         if pool.user is None:
             return [self.plain("popular")] * len(listed)
         made = _Once(lambda: self._made(context, pool, listed))
+        basis: Basis = "device" if pool.source == "cloud" else "score"
         return [
-            Explanation(lambda at=at: made()[at].text, lambda at=at: made()[at].evidence)  # type: ignore[misc]
+            Explanation(lambda at=at: made()[at].text, lambda at=at: made()[at].evidence, basis)  # type: ignore[misc]
             for at in range(len(listed))
         ]
 
     def _made(self, context: Mapping[str, Scalar], pool: Pool, listed: Listed) -> list[Explanation]:
-        """One for each place; if that fails it is counted, and they say less."""
+        """One for each place; if that fails it is counted, and they say less.
+
+        Of scores from the cloud nothing is known but the numbers, and each other question to it would be one more call
+        with the user's history: the reasons are those that the device's own models have.
+        """
         assert pool.user is not None
         history = pool.history
         confidences = np.array([item.confidence for item in history])
         vectors = pool.vectors[np.maximum(listed.candidates, 0)]
         try:
             parts = explaining.contributions(pool.user.history_vectors[: len(history)], confidences, vectors)
-            if not pool.is_ranked:
+            if not pool.is_ranked or self._ranker is None:
                 return explaining.explain(history, parts, self._items, self._verbs, self._locale)
             item_ids = tuple(self._items.item_ids[row] for row in listed.rows.tolist())
             asked = _Asked(item_ids, context, self._retrieval_scores(pool, confidences, listed))

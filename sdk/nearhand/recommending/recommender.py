@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,9 +29,11 @@ from nearhand.recommending.adjustments import Adjustments
 from nearhand.recommending.pool import Pool
 from nearhand.recommending.reasons import Reasons
 from nearhand.recommending.request import Request, check_k
+from nearhand.recommending.reranker import Asked, Reranker
 from nearhand.recommending.results import Recommendation, Source
 from nearhand.recommending.sources import Sources
 from nearhand.recommending.stages import Deadline, Stages
+from nearhand.records import dataclass
 from nearhand.retrieval import HistoryFold, HistoryItem, Retriever, padded
 
 if TYPE_CHECKING:
@@ -41,6 +44,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WITHOUT = {"retrieve": "recommend fell back to popularity", "rank": "recommend kept the order of retrieval"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """A list on its way.
+
+    Attributes:
+        keep: bool [items], what may be listed; pinned: position → row.
+        has_history: whether the history could be looked at.
+    """
+
+    request: Request
+    preferences: Preferences
+    pool: Pool
+    keep: NDArray[np.bool_]
+    pinned: Mapping[int, int]
+    has_history: bool
+
+    @property
+    def allowed(self) -> NDArray[np.intp]:
+        """Places of the candidates that may be listed."""
+        return np.flatnonzero(self.keep[self.pool.rows])
 
 
 class Recommender:
@@ -61,6 +86,7 @@ class Recommender:
         preferences: PreferenceStore,
         exposures: Exposures,
         learner: Learner | None,
+        reranker: Reranker | None,
         clock: Clock,
         meter: Meter,
         locale: str,
@@ -72,6 +98,7 @@ class Recommender:
             space: what item vectors mean; see :class:`nearhand.learning.Exposure`.
             retriever: gives the loaded models.
             ranker: keeps the ranker loaded, and gives what makes its rows too; None: the policy has no ranker.
+            reranker: what may rank the candidates elsewhere; None: nothing does.
             seed: of what is drawn; None: another one each time.
         """
         self._retrieval = retrieval
@@ -86,10 +113,12 @@ class Recommender:
         self._preferences = preferences
         self._exposures = exposures
         self._learner = learner
+        self._reranker = reranker
         self._clock = clock
         self._meter = meter
         self._seed = seed
         self._lists = 0
+        self._lives = 0
         self._lock = threading.RLock()
         self._stages = Stages(meter)
         self._catalogue = Catalogue(items)
@@ -102,6 +131,7 @@ class Recommender:
     def forget(self) -> None:
         """Drop what is in memory of the profile; it is read again."""
         with self._lock:
+            self._lives += 1
             self._fold = HistoryFold(self._retrieval.policy, self._items.rows)
             self._folded = 0
             self._rewrites: int | None = None
@@ -139,33 +169,77 @@ class Recommender:
             UsageError: the request is wrong. CancelledError: the caller has cancelled.
         """
         deadline = Deadline(self._clock, request.deadline_ms, request.cancelled)
-        preferences = self._preferences.current
+        return self._recommend(request, deadline, self._reranker)
+
+    def _recommend(self, request: Request, deadline: Deadline, reranker: Reranker | None) -> list[Recommendation]:
         with self._turn(deadline) as is_ours:
-            fold = self._history() if is_ours and preferences.uses_history else None
-            history = () if fold is None else fold.history().items
-            pinned = {
-                place: self.row(item_id, "pinned") for place, item_id in request.pinned.items() if place < request.k
-            }
-            applied = self._filter(request, preferences, fold, history)
-            passed = self._passed(request.candidates)
-            pool = None
-            if any(item.confidence > 0 for item in history):
-                less = self._catalogue.rows(preferences.less_like)
-                pool = self._try(
-                    "retrieve",
-                    lambda: self._sources.of_history(request.k, history, applied, passed, less),
-                    deadline,
-                )
-            if pool is None:
-                pool = self._sources.popular(request.k, applied, passed)
-            keep = self._kept(applied, pool.rows)
-            if pinned:  # they may have been seen
-                keep |= self._kept(self._filter(request, preferences, None, ()), np.array([*pinned.values()], np.int32))
-            if self._ranker is not None and fold is not None and len(pool.rows):
-                pool = self._try("rank", partial(self._rank, pool, request.context), deadline) or pool
-            listed = self._list(request.k, preferences, pool, keep, pinned, deadline)
-            deadline.check_cancelled()
-            return self._recommendations(request, pool, listed, frozenset(pinned.values()))
+            life = self._lives
+            draft = self._draft(request, is_ours, deadline)
+            asked = None if reranker is None else self._ask(reranker, draft, deadline)
+            if asked is None or not asked.is_alone:
+                draft = self._ranked(draft, deadline)
+            if asked is None:
+                return self._finished(draft, deadline)
+        found = asked.wait(request.cancelled)  # other lists are made meanwhile, and the profile may be erased
+        deadline.check_cancelled()
+        with self._turn(deadline, counts=False):
+            if self._lives != life:
+                return self._recommend(request, deadline, None)
+            if found is not None:
+                draft = replace(draft, pool=draft.pool.reranked(draft.allowed[found.at], found.scores))
+            elif asked.is_alone:
+                draft = self._ranked(draft, deadline)
+            return self._finished(draft, deadline)
+
+    def _draft(self, request: Request, is_ours: bool, deadline: Deadline) -> _Draft:
+        """The list's candidates, as they were retrieved."""
+        preferences = self._preferences.current
+        fold = self._history() if is_ours and preferences.uses_history else None
+        history = () if fold is None else fold.history().items
+        pinned = {place: self.row(item_id, "pinned") for place, item_id in request.pinned.items() if place < request.k}
+        applied = self._filter(request, preferences, fold, history)
+        passed = self._passed(request.candidates)
+        pool = None
+        if any(item.confidence > 0 for item in history):
+            less = self._catalogue.rows(preferences.less_like)
+            pool = self._try(
+                "retrieve", lambda: self._sources.of_history(request.k, history, applied, passed, less), deadline
+            )
+        if pool is None:
+            pool = self._sources.popular(request.k, applied, passed)
+        keep = self._kept(applied, pool.rows)
+        if pinned:  # they may have been seen
+            keep |= self._kept(self._filter(request, preferences, None, ()), np.array([*pinned.values()], np.int32))
+        return _Draft(request, preferences, pool, keep, pinned, has_history=fold is not None)
+
+    def _ask(self, reranker: Reranker, draft: _Draft, deadline: Deadline) -> Asked | None:
+        pool, features, context = draft.pool, self._features, draft.request.context
+        left = deadline.left_s()
+        try:
+            return reranker.ask(
+                k=draft.request.k,
+                rows=np.array([item.row for item in pool.history], np.int32),
+                weights=np.array([item.confidence for item in pool.history], np.float32),
+                candidates=pool.rows[draft.allowed],
+                scores=pool.scores[draft.allowed],
+                features=None if features is None else lambda: features.vector(context).floats,
+                left_ms=None if left is None else left * 1000,
+            )
+        except (StorageError, EncryptionError) as error:
+            self._meter.degraded("recommend did not ask the cloud: there are no features", error)
+            return None
+
+    def _ranked(self, draft: _Draft, deadline: Deadline) -> _Draft:
+        """The same, ranked on the device if there is a ranker and time for it."""
+        if self._ranker is None or not draft.has_history or not len(draft.pool.rows):
+            return draft
+        pool = self._try("rank", partial(self._rank, draft.pool, draft.request.context), deadline)
+        return draft if pool is None else replace(draft, pool=pool)
+
+    def _finished(self, draft: _Draft, deadline: Deadline) -> list[Recommendation]:
+        listed = self._list(draft.request.k, draft.preferences, draft.pool, draft.keep, draft.pinned, deadline)
+        deadline.check_cancelled()
+        return self._recommendations(draft.request, draft.pool, listed, frozenset(draft.pinned.values()))
 
     def similar(self, item_id: str, k: int) -> list[Recommendation]:
         """See :meth:`nearhand.Personalizer.similar`."""
@@ -209,11 +283,15 @@ class Recommender:
         self._stages.close()
 
     @contextmanager
-    def _turn(self, deadline: Deadline) -> Iterator[bool]:
-        """Wait until no other list is being made, as long as the deadline allows; whether it is ours now."""
+    def _turn(self, deadline: Deadline, *, counts: bool = True) -> Iterator[bool]:
+        """Wait until no other list is being made, as long as the deadline allows; whether it is ours now.
+
+        Args:
+            counts: whether the history is left out if it is not, which is counted.
+        """
         left = deadline.left_s()
         is_ours = self._lock.acquire(timeout=-1 if left is None else left)
-        if not is_ours:
+        if not is_ours and counts:
             self._meter.skipped("the deadline left out the history: another list was being made")
         try:
             yield is_ours

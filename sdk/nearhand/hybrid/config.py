@@ -1,0 +1,50 @@
+"""What an app chooses when its lists may be ranked in the cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+
+from nearhand.errors import UsageError
+from nearhand.hybrid.client import check_endpoint, check_model_name
+from nearhand.hybrid.router import RoutePolicy
+from nearhand.records import dataclass
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """Where the heavy model is, and when it is asked.
+
+    Attributes:
+        endpoint: of a server of the Open Inference Protocol v2, without ``/v2``; https, or http to this machine.
+        model: its name there; None: the bundle's. version: of the model; "": the server chooses.
+        policy: when it is asked.
+        headers: sent with every call, such as an authorization.
+        binary: whether tensors go as bytes; None: if the server advertises it.
+        shares_features: whether the profile's feature vector goes too, where the model has an input ``features``.
+        allow_plain_http: for a test network: asks an endpoint elsewhere without encryption.
+        max_candidates: how many candidates are sent at the most, 1 to 200: the best by retrieval.
+        max_calls: how many calls may be under way at once, 1 to 8, those that nobody waits for any more included.
+    """
+
+    endpoint: str
+    model: str | None = None
+    version: str = ""
+    policy: RoutePolicy = field(default_factory=RoutePolicy)
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)  # they may hold a secret
+    binary: bool | None = None
+    shares_features: bool = False
+    allow_plain_http: bool = False
+    max_candidates: int = 200
+    max_calls: int = 2
+
+    def __post_init__(self) -> None:
+        check_endpoint(self.endpoint, allow_plain_http=self.allow_plain_http)
+        if self.model is not None:
+            check_model_name(self.model, "HybridConfig.model")
+        if self.version:
+            check_model_name(self.version, "HybridConfig.version")
+        for name, value, highest in (("max_candidates", self.max_candidates, 200), ("max_calls", self.max_calls, 8)):
+            if type(value) is not int or not 1 <= value <= highest:
+                remedy = f"use a whole number from 1 to {highest}"
+                raise UsageError(f"is {value!r}", place=f"HybridConfig.{name}", remedy=remedy)
