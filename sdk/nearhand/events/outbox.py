@@ -34,7 +34,7 @@ class Parcel:
     Attributes:
         events: in the order of their sequence numbers; there may be none, if there were only markers of resets.
         through: the sequence number up to which the lane is in it.
-        is_cut: whether there may be more of them, for which there was no room.
+        is_cut: whether there are more of them, for which there was no room.
         lane, log: where they come from.
     """
 
@@ -203,18 +203,18 @@ def note_evicted(connection: sqlite3.Connection, cutoff: int, through: int) -> N
 def _rows(
     connection: sqlite3.Connection, lane: int, sent: int, last: int, limit: int, max_bytes: int
 ) -> tuple[list[tuple[Any, ...]], bool]:
-    """Rows of a lane, and whether one of the limits was reached."""
-    rows = []
+    """Rows of a lane, and whether there are more, for which there was no room."""
+    rows: list[tuple[Any, ...]] = []
     found = connection.execute(
         f"SELECT {', '.join(COLUMNS)} FROM event WHERE lane = ? AND sequence > ? AND sequence <= ? ORDER BY sequence",
         (lane, sent, last),
     )
     try:
         for row in found:
-            rows.append(row)
-            max_bytes -= sum(len(row[text] or "") for text in _TEXTS)
             if len(rows) == limit or max_bytes <= 0:
                 return rows, True
+            rows.append(row)
+            max_bytes -= sum(len(row[text] or "") for text in _TEXTS)
         return rows, False
     finally:
         found.close()

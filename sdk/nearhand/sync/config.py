@@ -68,8 +68,11 @@ class SyncConfig:
             raise _refused("write_key", "is no key", "use the key that the endpoint was started with")
         if self.format not in get_args(Format):
             raise _refused("format", f"{self.format!r} is not a choice", "use 'segment' or 'cloudevents'")
-        for name, names in (("properties", self.properties), ("context", self.context)):
-            if names is not None and not (isinstance(names, tuple) and all(isinstance(each, str) for each in names)):
+        for name, names in (
+            ("properties", () if self.properties is None else self.properties),
+            ("context", self.context),
+        ):
+            if not (isinstance(names, tuple) and all(isinstance(each, str) for each in names)):
                 raise _refused(name, f"{names!r} is not a tuple of names", 'use one such as ("seconds", "position")')
         if found := [name for name in _RESERVED if name in (self.properties or ())]:
             raise _refused("properties", f"{found[0]!r} is a field of its own", "leave it out: it always leaves")

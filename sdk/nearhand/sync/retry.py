@@ -13,6 +13,7 @@ _NEVER = {501, 505}
 _FIRST_MS = 500.0
 _CAP_MS = 60_000.0
 _JITTER = 0.1
+_LEAST_MS = 1_000.0  # in the long run, of an endpoint that asks for less again and again
 LONGEST_MS = 86_400_000.0
 """What an endpoint may ask a device to wait at most."""
 
@@ -49,7 +50,9 @@ def judge(status: int | None, headers: Mapping[str, str], tries: int, draw: floa
             return Verdict("stop")
     wait = backoff_ms(tries, draw)
     named = retry_after_ms(headers) if status is not None else None
-    return Verdict("again", wait) if named is None else Verdict("again", max(named, wait), is_named=True)
+    return (
+        Verdict("again", wait) if named is None else Verdict("again", max(named, min(wait, _LEAST_MS)), is_named=True)
+    )
 
 
 def backoff_ms(tries: int, draw: float) -> float:

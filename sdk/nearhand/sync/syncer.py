@@ -158,11 +158,12 @@ class Syncer:
 
     def _all(self, run: Run) -> None:
         self._erase(run)
-        self._delete(run)
+        is_deleted = self._delete(run)
         if self._preferences.fresh().consent != "sync":
             return
         self._send(run)
-        self._delete(run)  # what was forgotten in the meantime
+        if is_deleted:
+            self._delete(run)  # what was forgotten in the meantime
         if self._config.features and self._push is not None:
             self._pull(run, self._push)
 
@@ -173,15 +174,17 @@ class Syncer:
             if self._request_erasure(run, request, count=1):
                 drop_erasure(self._store, request["nonce"])
 
-    def _delete(self, run: Run) -> None:
+    def _delete(self, run: Run) -> bool:
+        """Whether the endpoint has done what it was asked."""
         outbox = self._log.outbox
         while event_ids := outbox.deletions(_DELETIONS):
             install = find_install(self._store)
             if install is not None:  # else it went with a damaged file, and what it sent cannot be reached any more
                 request = signed(install, "events", event_ids)
                 if not self._request_erasure(run, request, count=len(event_ids)):
-                    return
+                    return False
             outbox.deleted(event_ids)
+        return True
 
     def _request_erasure(self, run: Run, request: Mapping[str, Any], count: int) -> bool:
         body = canonical(request)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from nearhand.testing.clock import ManualClock
 from nearhand.testing.conformance import RUNTIME_CHECKS, ModelFiles, RuntimeCheck
 from nearhand.testing.faults import ALWAYS, FailingRuntime, FailingSession
+from nearhand.testing.network import LATE, LOST, TWICE, UNANSWERED, Fault, FaultyTransport
 from nearhand.testing.swallowed import raise_swallowed
 
 __all__ = [
     "ALWAYS",
+    "LATE",
+    "LOST",
     "RUNTIME_CHECKS",
+    "TWICE",
+    "UNANSWERED",
     "FailingRuntime",
     "FailingSession",
+    "Fault",
+    "FaultyTransport",
     "ManualClock",
     "ModelFiles",
     "RuntimeCheck",
