@@ -13,7 +13,7 @@ from nearhand_cloud.sinks.sink import Erasure
 
 MAX_FEATURE_BYTES = 64_000
 MAX_ERASED_EVENTS = 1_000
-_MAX_VALUES = 4_096
+MAX_VALUES = 4_096
 _MAX_FLOAT32 = 3.4028234663852886e38
 _SIGNATURE = re.compile("[0-9a-f]{64}")
 _FIELDS = {"install_id", "nonce", "scope", "event_ids", "signature"}
@@ -72,8 +72,8 @@ def read_features(body: object) -> str | None:
             if not isinstance(value, str) or not 1 <= len(value) <= 256 or re.search("[\x00-\x1f\ud800-\udfff]", value):
                 raise _malformed(f"{place}.{name} is not a text of 1 to 256 characters")
         values = feature["values"]
-        if not isinstance(values, list) or not 1 <= len(values) <= _MAX_VALUES or not all(map(_is_float32, values)):
-            raise _malformed(f"{place}.values is not a list of 1 to {_MAX_VALUES:,} finite float32 numbers")
+        if not isinstance(values, list) or not 1 <= len(values) <= MAX_VALUES or not all(map(_is_float32, values)):
+            raise _malformed(f"{place}.values is not a list of 1 to {MAX_VALUES:,} finite float32 numbers")
         if type(feature["ttl_ms"]) is not int or not 1 <= feature["ttl_ms"] < 2**53:
             raise _malformed(f"{place}.ttl_ms is not a positive whole number of milliseconds")
         if feature["name"] in names:

@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from nearhand_cloud.refusal import RefusalError
 
-_ONE_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})", re.ASCII)
+_ONE_RANGE = re.compile(rb"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})")
 
 
 class Files:
@@ -33,10 +33,11 @@ class Files:
         """
         path = request.path_params["path"]
         # More than one range is not worth the work that it makes: such a header is ignored, as RFC 9110 allows.
-        ranges = request.headers.get("range")
-        scope = dict(request.scope)
-        if ranges is not None and not _ONE_RANGE.fullmatch(ranges.strip()):
-            scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        scope = request.scope
+        headers = scope["headers"]
+        ranges = [value for name, value in headers if name == b"range"]
+        if ranges and not (len(ranges) == 1 and _ONE_RANGE.fullmatch(ranges[0].strip())):
+            scope["headers"] = [each for each in headers if each[0] != b"range"]  # what sends the file reads them
         try:
             if self._static is not None and path.isprintable():
                 return await self._static.get_response(path, scope)

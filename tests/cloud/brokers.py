@@ -18,6 +18,7 @@ import redis
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 _PRODUCER = 0
+_PRODUCE = 0  # the protocol's number of the request
 QUIET = {"log_level": 0}
 
 
@@ -42,6 +43,11 @@ class MockCluster:
             ("rd_kafka_mock_broker_set_down", ctypes.c_int, (ctypes.c_void_p, ctypes.c_int32)),
             ("rd_kafka_mock_broker_set_up", ctypes.c_int, (ctypes.c_void_p, ctypes.c_int32)),
             ("rd_kafka_mock_broker_set_rtt", ctypes.c_int, (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int)),
+            ("rd_kafka_mock_start_request_tracking", None, (ctypes.c_void_p,)),
+            ("rd_kafka_mock_stop_request_tracking", None, (ctypes.c_void_p,)),
+            ("rd_kafka_mock_get_requests", ctypes.POINTER(ctypes.c_void_p), (ctypes.c_void_p, ctypes.c_void_p)),
+            ("rd_kafka_mock_request_api_key", ctypes.c_int16, (ctypes.c_void_p,)),
+            ("rd_kafka_mock_request_destroy_array", None, (ctypes.c_void_p, ctypes.c_size_t)),
             (
                 "rd_kafka_mock_partition_set_leader",
                 ctypes.c_int,
@@ -51,6 +57,7 @@ class MockCluster:
             function = getattr(library, name)
             function.restype = result
             function.argtypes = arguments
+        self._brokers = brokers
         text = ctypes.create_string_buffer(256)
         configuration = library.rd_kafka_conf_new()
         library.rd_kafka_conf_set(configuration, b"log_level", b"0", text, len(text))
@@ -80,9 +87,27 @@ class MockCluster:
         """Make it reachable again."""
         assert self._library.rd_kafka_mock_broker_set_up(self._cluster, broker) == 0
 
-    def slow(self, broker: int, milliseconds: int) -> None:
-        """Let a broker take its time for every answer."""
-        assert self._library.rd_kafka_mock_broker_set_rtt(self._cluster, broker, milliseconds) == 0
+    @contextmanager
+    def slow_answers(self, milliseconds: int) -> Iterator[None]:
+        """The brokers do at once what they are asked, and take their time to say so."""
+        library, cluster = self._library, self._cluster
+        library.rd_kafka_mock_start_request_tracking(cluster)
+        for broker in range(1, self._brokers + 1):
+            assert library.rd_kafka_mock_broker_set_rtt(cluster, broker, milliseconds) == 0
+        try:
+            yield
+        finally:
+            for broker in range(1, self._brokers + 1):
+                library.rd_kafka_mock_broker_set_rtt(cluster, broker, 0)
+            library.rd_kafka_mock_stop_request_tracking(cluster)
+
+    def was_sent_records(self) -> bool:
+        """Whether a request that has records has come since the answers are slow."""
+        count = ctypes.c_size_t()
+        requests = self._library.rd_kafka_mock_get_requests(self._cluster, ctypes.byref(count))
+        kinds = [self._library.rd_kafka_mock_request_api_key(requests[index]) for index in range(count.value)]
+        self._library.rd_kafka_mock_request_destroy_array(requests, count)
+        return _PRODUCE in kinds
 
     def close(self) -> None:
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)

@@ -7,13 +7,13 @@ import gzip
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import urllib3
 
 from nearhand.ids import random_id
-from tests.cloud.endpoint import WRITE_KEY
+from tests.cloud.endpoint import SERVER_KEY, WRITE_KEY
 
 TIME = "2026-11-27T18:59:00.123Z"
 TIME_MS = 1_795_805_940_123
@@ -100,6 +100,16 @@ class Device:
     def features(self, **headers: str) -> Said:
         """What the backend has pushed."""
         return self.call("GET", f"/v1/features?install_id={self.install_id}", None, **headers)
+
+    def push(self, features: list[Any], key: str = SERVER_KEY) -> Said:
+        """What the backend does."""
+        body = json.dumps({"features": features}).encode()
+        path = f"/v1/installs/{self.install_id}/features"
+        return self.call("PUT", path, body, authorization=f"Bearer {key}")
+
+    def again(self) -> Device:
+        """The same install over a connection of its own."""
+        return replace(self)
 
     def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Said:
         """Any request."""
