@@ -74,12 +74,21 @@ def read_features(body: object) -> str | None:
         values = feature["values"]
         if not isinstance(values, list) or not 1 <= len(values) <= MAX_VALUES or not all(map(_is_float32, values)):
             raise _malformed(f"{place}.values is not a list of 1 to {MAX_VALUES:,} finite float32 numbers")
-        if type(feature["ttl_ms"]) is not int or not 1 <= feature["ttl_ms"] < 2**53:
+        ttl_ms = whole(feature["ttl_ms"])
+        if ttl_ms is None or not 1 <= ttl_ms < 2**53:
             raise _malformed(f"{place}.ttl_ms is not a positive whole number of milliseconds")
+        feature["ttl_ms"] = ttl_ms
         if feature["name"] in names:
             raise _malformed(f"{place}.name is there twice")
         names.add(feature["name"])
     return canonical({"features": features}).decode() if features else None
+
+
+def whole(value: object) -> int | None:
+    """A whole number of JSON, which may be written as 17.0; None: it is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _is_float32(value: object) -> bool:

@@ -124,8 +124,8 @@ _ERASURE = {
             additionalProperties=False,
         ),
     ],
-    "description": "signature is HMAC-SHA256, under the bytes of the install key, of the other fields as JSON with sorted "
-    "names, no spaces and characters as themselves, in UTF-8.",
+    "description": "The signature is HMAC-SHA256, under the bytes of the install key, of the other fields as JSON with "
+    "sorted names, no spaces and characters as themselves, in UTF-8.",
 }
 _KEPT = _object(
     {
@@ -205,7 +205,7 @@ _INSTALL_KEY = _parameter(
     _HEX_64,
     "The secret of the install: registered with the first request of an install, compared with every other one.",
 )
-_WRITE_KEY = [{"writeKey": []}]
+_WRITE_KEY: list[JSONSchema] = [{"writeKey": []}]
 # An event that is malformed is refused by itself, so an element may be anything.
 _ANY_SEGMENT_EVENT = {"anyOf": [_ref("SegmentEvent"), {}]}
 _ANY_CLOUD_EVENT = {"anyOf": [_ref("CloudEvent"), {}]}
@@ -245,8 +245,8 @@ _EVENTS = {
             _INSTALL_KEY,
             *(
                 _parameter(f"ce-{name}", "header", {"type": "string"}, "Of binary mode.", required=False)
-                for name in ("specversion", "id", "source", "type", "time", "nearhandsequence", "nearhandrecordedat")
-                + ("nearhandoffset", "nearhandepoch", "nearhandrecommendation")
+                for name in _CLOUD_EVENT["properties"]
+                if name not in ("data", "datacontenttype")
             ),
         ],
         "requestBody": _body(

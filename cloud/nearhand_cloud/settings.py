@@ -65,7 +65,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.write_keys or any(not 8 <= len(key) <= 256 for key in self.write_keys):
             raise _wrong(
-                "write_keys", "there is none, or one has not 8 to 256 characters", "give one or more write keys"
+                "write_key", "there is none, or one has not 8 to 256 characters", "give one or more write keys"
             )
         if any(":" in key or not key.isascii() or not key.isprintable() for key in self.write_keys):
             raise _wrong("write_key", "one has a colon or is not printable ASCII", "use letters, digits, '-' and '_'")

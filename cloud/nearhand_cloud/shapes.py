@@ -14,6 +14,7 @@ from nearhand.errors import EventError
 from nearhand.events import EVENT_TYPES, RESET, Event, validate
 from nearhand.events.event import MAX_EVENT_BYTES
 from nearhand.ids import is_id
+from nearhand_cloud.documents import whole
 from nearhand_cloud.events import StoredEvent
 from nearhand_cloud.refusal import RefusalError
 
@@ -297,9 +298,10 @@ def _mapping(value: object, name: str) -> dict[str, Any]:
 
 
 def _whole(value: object, name: str, low: int, high: int) -> int:
-    if type(value) is not int or not low <= value <= high:
+    number = whole(value)
+    if number is None or not low <= number <= high:
         raise _BadEventError("nearhand", f"{name} is {reprlib.repr(value)}, not a whole number from {low} to {high}")
-    return value
+    return number
 
 
 def _milliseconds(value: object, name: str, code: str) -> int:
