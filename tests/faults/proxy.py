@@ -109,7 +109,7 @@ class Respond(Fault):
 
     status: int
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 Plan = Callable[[int], Fault]
@@ -132,11 +132,12 @@ def in_turn(*faults: Fault) -> Plan:
 
 
 def at_random(seed: int, faults: Sequence[Fault], share: float) -> Plan:
-    """A ``share`` of the requests meets one of the faults; which, depends on the seed and the request's number only."""
+    """A ``share`` of the requests meets a fault, each of them equally often; which, depends on seed and number only."""
+    cards = [*faults, *[Pass()] * round(len(faults) / share - len(faults))]
 
     def plan(number: int) -> Fault:
-        chance = random.Random(f"{seed} {number}")
-        return chance.choice(faults) if chance.random() < share else Pass()
+        round_, place = divmod(number, len(cards))
+        return random.Random(f"{seed} {round_}").sample(cards, len(cards))[place]
 
     return plan
 

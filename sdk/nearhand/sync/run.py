@@ -143,12 +143,15 @@ class Run:
             call = make()
             if call is None:
                 return None
+            timeout_ms = min(self._config.timeout_ms, self._left_ms())  # to make it has taken some time
+            if timeout_ms < 1:
+                raise EndedError
             tries += 1
             status: int | None = None
             headers: Mapping[str, str] = {}
             place = call.url.rpartition("/v1/")[2].partition("?")[0]
             try:
-                answer = self._send(call)
+                answer = self._send(replace(call, timeout_ms=timeout_ms))
                 if answer.status in statuses or 200 <= answer.status < 300:
                     return read(answer)
                 status, headers = answer.status, answer.headers
@@ -166,10 +169,9 @@ class Run:
             self._wait(verdict.wait_ms, problem, is_named=verdict.is_named)
 
     def _send(self, call: Call) -> Answer:
-        timeout_ms = min(self._config.timeout_ms, self._left_ms())
         if call.body is not None:
             self.add(bytes_sent=len(call.body))
-        return self._transport.send(replace(call, timeout_ms=timeout_ms))
+        return self._transport.send(call)
 
     def _wait(self, wait_ms: float, problem: str | None, *, is_named: bool) -> None:
         if wait_ms >= self._left_ms():

@@ -1,0 +1,260 @@
+"""Acknowledged means stored exactly once, whatever happens to the device, the endpoint and the network between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+from urllib3.exceptions import HTTPError
+
+from nearhand import Event, Personalizer
+from nearhand.network import Answer, Call, NetworkError
+from nearhand.sync import SyncConfig
+from nearhand.testing import ManualClock
+from tests.cloud import device as raw
+from tests.faults.proxy import (
+    DelayRequest,
+    FaultProxy,
+    LoseAnswer,
+    Replay,
+    Respond,
+    Throttle,
+    always,
+    at_random,
+    healthy,
+    in_turn,
+)
+from tests.faults.sync_forks import PATIENCE_S, Forks
+from tests.faults.sync_story import Story
+from tests.faults.sync_torture import FAULTS, SHARE, WRITE_KEY, Cloud, Torture, device_forks, endpoint_forks
+from tests.tiny import Tiny
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL what it forked")
+
+
+def stored(folder: Path) -> Iterator[dict[str, Any]]:
+    """What the endpoint has, after it has ended; one by one, because there may be a million."""
+    with closing(sqlite3.connect(folder / "cloud" / "events.db")) as connection:
+        connection.row_factory = sqlite3.Row
+        for row in connection.execute("SELECT * FROM event"):
+            yield {**dict(row), "properties": json.loads(row["properties"])}
+
+
+@pytest.fixture(scope="module")
+def devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with device_forks(tmp_path_factory.mktemp("devices")) as forks:
+        yield forks
+
+
+@pytest.fixture(scope="module")
+def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with endpoint_forks(tmp_path_factory.mktemp("endpoints")) as forks:
+        yield forks
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(100, marks=pytest.mark.soak), pytest.param(1000, marks=pytest.mark.torture)]
+)
+def test_every_acknowledged_event_is_stored_once(
+    tmp_path: Path, devices: Forks, endpoints: Forks, tiny: Tiny, kills: int
+) -> None:
+    with Torture(devices, Cloud(endpoints, tmp_path / "cloud"), tiny.slot.folder, tmp_path / "device") as torture:
+        torture.kill_both(kills, seed=1)
+        torture.settle()
+        story = torture.story()
+        met = {exchange.fault for exchange in torture.proxy.exchanges}
+    story.check(stored(tmp_path))
+    assert met >= set(FAULTS)
+    assert len(story.acknowledged) > 5 * kills
+    assert len(story.forgotten) > kills / 5
+
+
+def test_two_devices_with_one_cloned_disk_send_what_either_has(
+    tmp_path: Path, devices: Forks, endpoints: Forks, tiny: Tiny
+) -> None:
+    cloud = Cloud(endpoints, tmp_path / "cloud")
+    one, two = tmp_path / "one", tmp_path / "two"
+    with (
+        Torture(devices, cloud, tiny.slot.folder, one) as first,
+        device_forks(tmp_path) as others,
+        Torture(others, cloud, tiny.slot.folder, two) as second,
+    ):
+        first.start_cloud()
+        second.proxy.upstream = cloud.url
+        first.proxy.plan, second.proxy.plan = at_random(2, FAULTS, SHARE), at_random(3, FAULTS, SHARE)
+        first.start_device("live", seed=1, erases=False)  # who erases it, does so for both
+        first.live_on(60)
+        shutil.copytree(one, two)
+        for turn in range(4):  # at the same time
+            second.start_device("live", seed=2 + turn, erases=False)
+            first.start_device("live", seed=20 + turn, erases=False)
+            first.live_on(30)
+            second.live_on(30)
+        for torture in (first, second):
+            torture.proxy.plan = healthy
+            torture.finish_device("drain")
+        cloud.stop()
+        story = Story.told([*first.lines, *second.lines])
+    found = list(stored(tmp_path))
+    story.check(found)
+    assert len({event["install_id"] for event in found}) == 1
+    assert len(story.acknowledged) > 60 + 4 * 60
+
+
+class TickingClock(ManualClock):
+    """Goes on by ``step_ms`` whenever it is looked at."""
+
+    step_ms = 1
+
+    def monotonic_ns(self) -> int:
+        self.advance(self.step_ms)
+        return super().monotonic_ns()
+
+
+class Nobody:
+    """A network without anybody in it."""
+
+    def __init__(self) -> None:
+        self.timeouts_ms: list[float] = []
+
+    def send(self, call: Call) -> Answer:
+        self.timeouts_ms.append(call.timeout_ms)
+        raise NetworkError("there is nobody", place=call.url, remedy="none")
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_time_of_a_sync_may_be_up_at_any_moment(tmp_path: Path, tiny: Tiny) -> None:
+    clock, network = TickingClock(), Nobody()
+    config = SyncConfig("http://127.0.0.1:9", WRITE_KEY, deadline_ms=100, attempts=1)
+    with Personalizer.open(tiny.slot.folder, tmp_path / "device", sync=config, clock=clock, transport=network) as p:
+        p.privacy.set_consent("sync")
+        p.record(Event("item_viewed", item_id="m_1"))
+        for clock.step_ms in range(1, 200):
+            assert p.sync().pending == 1
+    assert min(network.timeouts_ms) > 0
+    assert 1 < len(network.timeouts_ms) < 199
+
+
+@pytest.mark.parametrize("all_of_it", [False, True], ids=["forget", "erase"])
+@pytest.mark.parametrize("is_known", [True], ids=["later"])
+def test_what_is_forgotten_while_it_is_on_its_way_is_not_stored(
+    tmp_path: Path, endpoints: Forks, tiny: Tiny, all_of_it: bool, is_known: bool
+) -> None:
+    cloud = Cloud(endpoints, tmp_path / "cloud")
+    cloud.start()
+    late = DelayRequest(2.5)
+    with FaultProxy(cloud.url) as proxy:
+        config = SyncConfig(proxy.url, WRITE_KEY, timeout_ms=800, attempts=1)
+        with Personalizer.open(tiny.slot.folder, tmp_path / "device", sync=config) as p:
+            p.privacy.set_consent("sync")
+            if is_known:  # so that what is forgotten is not in the first batch of the install
+                p.record(Event("item_viewed", item_id="m_1"))
+                assert p.sync().is_complete
+            proxy.plan = in_turn(late)
+            event = p.record(Event("item_viewed", item_id="m_2"))
+            assert not p.sync().is_complete
+            if all_of_it:
+                p.privacy.erase()
+            else:
+                p.privacy.forget(event.event_id)
+            assert p.sync().is_complete
+            assert late not in [exchange.fault for exchange in proxy.exchanges]
+            begin = monotonic()
+            while late not in [exchange.fault for exchange in proxy.exchanges]:
+                assert monotonic() - begin < PATIENCE_S
+                sleep(0.01)
+    cloud.stop()
+    assert [each["item_id"] for each in stored(tmp_path)] == ["m_1"] * (is_known and not all_of_it)
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_a_clock_that_is_ten_years_off(
+    tmp_path: Path, devices: Forks, endpoints: Forks, tiny: Tiny, years: int
+) -> None:
+    wait = {"Date": "Fri, 27 Nov 2026 12:00:00 GMT", "Retry-After": "Fri, 27 Nov 2026 12:00:02 GMT"}
+    with Torture(devices, Cloud(endpoints, tmp_path / "cloud"), tiny.slot.folder, tmp_path / "device") as torture:
+        torture.start_cloud()
+        torture.finish_device("record", events=100, clock_years=years)
+        torture.proxy.plan = in_turn(LoseAnswer(), Respond(503, headers=wait), Replay())
+        begin = monotonic()
+        torture.finish_device("drain", clock_years=years)
+        assert 2 <= monotonic() - begin < PATIENCE_S
+        torture.cloud.stop()
+        story = torture.story()
+    found = list(stored(tmp_path))
+    story.check(found)
+    off = [event["recorded_at"] - event["received_at"] - years * 365 * 86_400_000 for event in found]
+    assert all(abs(milliseconds) < 1000 * PATIENCE_S for milliseconds in off)
+
+
+@pytest.mark.parametrize(
+    "events", [pytest.param(50_000, marks=pytest.mark.soak), pytest.param(1_000_000, marks=pytest.mark.torture)]
+)
+def test_a_long_outbox_drains_in_flat_memory(
+    tmp_path: Path, devices: Forks, endpoints: Forks, tiny: Tiny, events: int
+) -> None:
+    with Torture(devices, Cloud(endpoints, tmp_path / "cloud"), tiny.slot.folder, tmp_path / "device") as torture:
+        torture.finish_device("record", events=events)
+        torture.start_cloud()
+        heard = len(torture.lines)
+        torture.start_device("drain")
+        assert devices.ended(patience_s=900) == 0, devices.errors()
+        torture.cloud.stop()
+        memory = [int(line.split()[1]) for line in torture.lines[heard:] if line.startswith(("ready", "synced"))]
+        story = torture.story()
+    story.check(stored(tmp_path))
+    assert len(story.acknowledged) == events
+    assert memory[-1] - memory[0] < 24_000_000, f"{memory} bytes: from the start to the end"
+
+
+def test_an_endpoint_that_is_told_to_stop_loses_nothing_it_acknowledged(tmp_path: Path, endpoints: Forks) -> None:
+    cloud = Cloud(endpoints, tmp_path / "cloud")
+    dice = random.Random(4)
+    tried: list[str] = []
+    acknowledged: list[str] = []
+
+    def send(url: str) -> None:
+        """Batches, until one is not acknowledged; each install sends the next one when the last one is."""
+        device = raw.Device(url, write_key=WRITE_KEY)
+        while True:
+            batch = [device.event() for _ in range(50)]
+            ids = [event["messageId"] for event in batch]
+            tried.extend(ids)
+            try:
+                said = device.send(batch)
+            except HTTPError:
+                return
+            if said.status == 503:
+                return
+            assert (said.status, said.json["accepted"]) == (200, 50)
+            acknowledged.extend(ids)
+
+    with FaultProxy(cloud.url, always(Throttle(60_000))) as slow:  # so that some batch is half there
+        for _ in range(10):
+            cloud.start()
+            slow.upstream = cloud.url
+            before = len(acknowledged)
+            with ThreadPoolExecutor(5) as senders:
+                sending = [senders.submit(send, url) for url in (*[cloud.url] * 4, slow.url)]
+                while len(acknowledged) == before and not any(each.done() for each in sending):
+                    endpoints.wait_for(lambda: False, 0.01)
+                endpoints.wait_for(lambda: False, dice.uniform(0, 0.1))
+                cloud.stop()
+                for each in sending:
+                    each.result(timeout=PATIENCE_S)
+    found = [event["event_id"] for event in stored(tmp_path)]
+    assert len(found) == len(set(found))
+    assert set(acknowledged) <= set(found) <= set(tried)
+    assert len(acknowledged) >= 10 * 50
