@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +21,7 @@ from model_zoo.films_als.train import train
 from nearhand.features import ItemTable, compile_program, read_program
 from nearhand_converters.cli import main as nearhand
 from nearhand_converters.data import write_dataset
+from tests.cloud.endpoint import Endpoint, running_endpoint
 from tests.sdk.serving_factory import serving_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -51,9 +53,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with running_endpoint(tmp_path_factory.mktemp("events")) as endpoint:
+        yield endpoint
+
+
 @pytest.mark.parametrize("code", SNIPPETS)
-def test_python_snippets_run(code: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_snippets_run(
+    code: str, project: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(project)
+    if "EVENTS_URL" in code:
+        endpoint: Endpoint = request.getfixturevalue("events")
+        monkeypatch.setenv("EVENTS_URL", endpoint.url)
+        monkeypatch.setenv("EVENTS_KEY", endpoint.write_key)
     exec(compile(code, "snippet", "exec"), {})
 
 

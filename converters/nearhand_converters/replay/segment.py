@@ -2,11 +2,15 @@
 
 ``messageId`` becomes ``event_id``, ``receivedAt`` ``recorded_at``, ``context.timezone`` the offset of local time; the
 user is ``userId``, else ``anonymousId``. Names are those of Segment's e-commerce and mobile specifications.
+
+What a device with Nearhand sends is a call whose context has an object ``nearhand``: it has the names, the item and the
+times of the log that it comes from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -81,13 +85,17 @@ def _rows(
     for number, record in zip(rows.numbers.tolist(), records, strict=True):
         for event in _events(record, tracked, rows.refusals):
             numbers.append(number)
-            found.append(event | _offset(event, zones))
+            found.append(event if "utc_offset_minutes" in event else event | _offset(event, zones))
     made = Rows({}, np.array(numbers, np.int64), rows.source, rows.unit, rows.done, rows.refusals)
     return event_rows(made, found, reading)
 
 
 def _events(call: Mapping[str, Any], tracked: Mapping[str, str], refusals: Refusals) -> Iterator[dict[str, Any]]:
     kind, name = call.get("type"), call.get("event")
+    context = call.get("context")
+    if kind == "track" and isinstance(context, dict) and isinstance(context.get("nearhand"), dict):
+        yield _of_a_device(call, context)
+        return
     if kind == "track" and isinstance(name, str) and name in tracked:
         event = tracked[name]
     elif kind in _VIEWS:
@@ -103,7 +111,7 @@ def _events(call: Mapping[str, Any], tracked: Mapping[str, str], refusals: Refus
         "event": event,
         "timestamp": next((call[name] for name in _TIMES if call.get(name) is not None), None),
         "recorded_at": call.get("receivedAt"),
-        "context": _context(call.get("context")),
+        "context": _context(context),
     }
     if kind in _VIEWS:
         yield made | {"properties": {**content, "name": name if name is not None else call.get("name")}}
@@ -118,6 +126,35 @@ def _events(call: Mapping[str, Any], tracked: Mapping[str, str], refusals: Refus
         event_id = None if made["event_id"] is None else f"{made['event_id']}:{place}"
         item = {"event_id": event_id, "item_id": _item_id(of_product), "properties": {**shared, **of_product}}
         yield made | item
+
+
+def _of_a_device(call: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """The event that :mod:`nearhand.sync.messages` has written."""
+    properties, own = call.get("properties"), context["nearhand"]
+    content = dict(properties) if isinstance(properties, dict) else {}
+    return {
+        "event_id": call.get("messageId"),
+        "user": call.get("anonymousId"),
+        "event": call.get("event"),
+        "item_id": content.pop("item_id", None),
+        "timestamp": call.get("timestamp"),
+        "recorded_at": _date(own.get("recorded_at")),
+        "utc_offset_minutes": own.get("utc_offset_minutes"),
+        "epoch": own.get("epoch"),
+        "recommendation_id": own.get("recommendation_id"),
+        "properties": content,
+        "context": {name: value for name, value in context.items() if name != "nearhand"},
+    }
+
+
+def _date(at: Any) -> Any:
+    """Milliseconds as the text of a date, as all other times of a call are."""
+    if type(at) is not int:
+        return at
+    try:
+        return (datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at)).isoformat()
+    except OverflowError:
+        return at
 
 
 def _item_id(properties: Mapping[str, Any]) -> Any:
