@@ -98,7 +98,7 @@ class Personalizer:
             from nearhand.hybrid.opening import open_reranker
 
             self._hybrid = open_reranker(
-                hybrid, bundle, surroundings, self._preferences, store, clock, meter, transport
+                hybrid, bundle, surroundings, self._preferences, log, features, store, clock, meter, transport
             )
         self._recommender = None if items is None else self._make_recommender(items)
         if self._recommender is not None:

@@ -257,7 +257,7 @@ def _other_id(document: dict[str, Any], tail: bytearray) -> None:
 
 def _twice(document: dict[str, Any], tail: bytearray) -> None:
     document["outputs"] *= 2
-    tail += tail
+    tail += bytes(tail)
 
 
 def _more_bytes(document: dict[str, Any], tail: bytearray) -> None:

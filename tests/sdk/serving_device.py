@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from nearhand import Config, Event, Personalizer, Recommendation
 from nearhand.clock import Clock, SystemClock
@@ -45,12 +46,13 @@ class Device:
         profile: str | None = None,
         clock: Clock | None = None,
         bundle: Path | None = None,
+        **options: Any,
     ) -> Iterator[Personalizer]:
-        """A Personalizer of a new profile, or of the one that is named."""
+        """A Personalizer of a new profile, or of the one that is named; ``options`` are those of ``open``."""
         runtime = runtime or HookedRuntime()
         config = replace(config, profile=profile or self.new_profile())
         with Personalizer.open(
-            bundle or self.bundle, self.folder, config=config, clock=clock, runtimes=runtime.runtimes
+            bundle or self.bundle, self.folder, config=config, clock=clock, runtimes=runtime.runtimes, **options
         ) as one:
             yield one
 

@@ -275,7 +275,7 @@ def test_an_endpoint_is_an_address_that_nobody_reads_along(endpoint: str, proble
 )
 def test_this_machine_needs_no_encryption(endpoint: str) -> None:
     assert InferenceClient(endpoint).endpoint == endpoint.rstrip("/")
-    assert InferenceClient("http://10.0.0.7:8000", allow_plain_http=True).endpoint == "http://10.0.0.7:8000"
+    assert InferenceClient("http://10.0.0.7:8000", allow_http=True).endpoint == "http://10.0.0.7:8000"
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "a b", "ä", "a?b"])

@@ -22,6 +22,7 @@ STAYS, CONSENTED, ALLOWED = 0, 1, 2
 """The lanes: of what stays on the device, of what was recorded with consent to send it, and of what got it later."""
 
 T = TypeVar("T")
+_AT_ONCE = 500
 _WAITING = [f"lane = {lane} AND sequence > (SELECT sent FROM lane WHERE number = {lane})" for lane in (1, 2)]
 """SQL: the events of a lane that its cursor has not reached."""
 _TEXTS = [COLUMNS.index(name) for name in ("event_id", "event", "item_id", "context", "properties")]
@@ -127,6 +128,45 @@ class Outbox:
             return changed
 
         return self._write(allow)
+
+    def sendable(self, event_ids: Sequence[str]) -> set[str]:
+        """Which of some events are in the log, and may leave the device."""
+        names = {self._name(event_id): event_id for event_id in event_ids}
+        asked = list(names)
+
+        def find(connection: sqlite3.Connection) -> set[str]:
+            found: set[str] = set()
+            for start in range(0, len(asked), _AT_ONCE):
+                part = asked[start : start + _AT_ONCE]
+                marks = ", ".join("?" * len(part))
+                rows = connection.execute(f"SELECT event_id FROM event WHERE lane > 0 AND event_id IN ({marks})", part)
+                found.update(names[name] for (name,) in rows)
+            return found
+
+        return self._read(find)
+
+    def stays(self, after: int) -> tuple[bool, int]:
+        """Whether an event since the latest reset, the reset's own marker excepted, must stay on the device.
+
+        Args:
+            after: only events with a greater sequence number are looked at; they are read one by one.
+
+        Returns:
+            that, and the log's last sequence number.
+        """
+        (found, last) = self._read(
+            lambda connection: connection.execute(
+                """
+                SELECT EXISTS (
+                    SELECT 1 FROM event AS one WHERE sequence > ? AND lane = 0 AND epoch = (SELECT epoch FROM ledger)
+                        AND (epoch = 0 OR EXISTS (
+                            SELECT 1 FROM event WHERE epoch = one.epoch AND sequence < one.sequence))
+                ), (SELECT ifnull(max(sequence), 0) FROM event)
+                """,
+                (after,),
+            ).fetchone()
+        )
+        return bool(found), int(last)
 
     def pending(self) -> int:
         """How many events are still to be sent."""

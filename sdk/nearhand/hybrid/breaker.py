@@ -65,7 +65,7 @@ class Breaker:
                 self._failures = self._openings = 0
                 self._open_until_ns = self._trial = None
 
-    def failed(self, call: int, *, pause_ms: int | None = None, at_once: bool = False) -> None:
+    def failed(self, call: int, *, pause_ms: float | None = None, at_once: bool = False) -> None:
         """A call had none.
 
         Args:
@@ -82,7 +82,7 @@ class Breaker:
                 backoff = min(self._longest_ms, self._first_ms * 2 ** min(self._openings, 30))
                 self._openings += 1
                 self._failures = 0
-                pause = max(backoff, min(pause_ms or 0, _LONGEST_PAUSE_MS))
+                pause = round(max(backoff, min(pause_ms or 0, _LONGEST_PAUSE_MS)))
                 self._open_until_ns = self._clock.monotonic_ns() + pause * 1_000_000
 
     def dropped(self, call: int) -> None:

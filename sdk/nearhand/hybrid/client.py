@@ -23,6 +23,7 @@ from nearhand.hybrid.messages import (
 from nearhand.hybrid.tensors import Array
 from nearhand.ids import random_id
 from nearhand.network import Answer, Call, Transport, default_transport
+from nearhand.sync.retry import retry_after_ms
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
@@ -44,7 +45,7 @@ class InferenceClient:
         transport: Transport | None = None,
         headers: Mapping[str, str] | None = None,
         binary: bool | None = None,
-        allow_plain_http: bool = False,
+        allow_http: bool = False,
         timeout_ms: float = 10_000,
         max_answer_bytes: int = 4_000_000,
     ) -> None:
@@ -54,16 +55,19 @@ class InferenceClient:
             transport: what carries the calls; by default a pool of kept connections.
             headers: sent with every call, such as an authorization or a gateway's ``Host``.
             binary: whether tensors go as bytes; None: if the server advertises it.
-            allow_plain_http: whether an endpoint elsewhere may be asked without encryption.
+            allow_http: whether an endpoint elsewhere may be asked without encryption.
             timeout_ms: of a call for which none is given.
             max_answer_bytes: of one answer.
 
         Raises:
             UsageError: the endpoint is no such address.
         """
-        self.endpoint = check_endpoint(endpoint, allow_plain_http=allow_plain_http)
+        self.endpoint = check_endpoint(endpoint, allow_http=allow_http)
         self._transport = transport
         self._headers = dict(headers or {})
+        if not all(map(_is_header, [*self._headers, *self._headers.values()])):
+            remedy = "write {'x-name': 'value'}"
+            raise UsageError("are not names and values of ASCII characters", place="headers", remedy=remedy)
         self._pinned = binary
         self._advertised: bool | None = None
         self._timeout_ms = timeout_ms
@@ -175,7 +179,7 @@ class InferenceClient:
         return self._transport.send(call), call.url
 
 
-def check_endpoint(endpoint: str, *, allow_plain_http: bool) -> str:
+def check_endpoint(endpoint: str, *, allow_http: bool) -> str:
     """An address as it is called.
 
     Raises:
@@ -185,10 +189,14 @@ def check_endpoint(endpoint: str, *, allow_plain_http: bool) -> str:
     if found is None:
         remedy = "give one such as https://models.example.org, without /v2, a query or a password"
         raise UsageError(f"{endpoint!r} is no address", place="endpoint", remedy=remedy)
-    if found[1] == "http" and found[2] not in _LOCAL and not allow_plain_http:
+    if found[1] == "http" and found[2] not in _LOCAL and not allow_http:
         problem = f"{endpoint!r} is not encrypted, and anybody on the way could read what is sent"
-        raise UsageError(problem, place="endpoint", remedy="use https, or set allow_plain_http for a test network")
+        raise UsageError(problem, place="endpoint", remedy="use https, or set allow_http for a test network")
     return endpoint.rstrip("/")
+
+
+def _is_header(text: object) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isprintable() and bool(text.strip())
 
 
 def check_model_name(name: str, place: str) -> None:
@@ -211,19 +219,6 @@ def _path(name: str, version: str) -> str:
 
 def _succeeded(answer: Answer, place: str) -> Answer:
     if answer.status != 200:
-        raise RefusedError(answer.status, error_text(answer), place=place, retry_after_ms=retry_after_ms(answer))
+        pause = retry_after_ms(answer.headers)
+        raise RefusedError(answer.status, error_text(answer), place=place, retry_after_ms=pause)
     return answer
-
-
-def retry_after_ms(answer: Answer) -> int | None:
-    """How long a server asks to be left alone; an HTTP date counts from the answer's own, as clocks may differ."""
-    said = answer.headers.get("retry-after", "").strip()
-    if said.isascii() and said.isdigit():
-        return int(said[:9]) * 1000
-    from email.utils import parsedate_to_datetime
-
-    try:
-        until, now = parsedate_to_datetime(said), parsedate_to_datetime(answer.headers.get("date", ""))
-        return max(0, round((until - now).total_seconds() * 1000))
-    except (TypeError, ValueError):  # neither form, no date, or one of them without a zone
-        return None

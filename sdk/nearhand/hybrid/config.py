@@ -21,8 +21,9 @@ class HybridConfig:
         policy: when it is asked.
         headers: sent with every call, such as an authorization.
         binary: whether tensors go as bytes; None: if the server advertises it.
-        shares_features: whether the profile's feature vector goes too, where the model has an input ``features``.
-        allow_plain_http: for a test network: asks an endpoint elsewhere without encryption.
+        shares_features: whether the profile's features go too, those that the model's metadata name. False: the model
+            takes the profile for one of which no more than the history is known.
+        allow_http: for a test network: asks an endpoint elsewhere without encryption.
         max_candidates: how many candidates are sent at the most, 1 to 200: the best by retrieval.
         max_calls: how many calls may be under way at once, 1 to 8, those that nobody waits for any more included.
     """
@@ -33,13 +34,13 @@ class HybridConfig:
     policy: RoutePolicy = field(default_factory=RoutePolicy)
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)  # they may hold a secret
     binary: bool | None = None
-    shares_features: bool = False
-    allow_plain_http: bool = False
+    shares_features: bool = True
+    allow_http: bool = False
     max_candidates: int = 200
     max_calls: int = 2
 
     def __post_init__(self) -> None:
-        check_endpoint(self.endpoint, allow_plain_http=self.allow_plain_http)
+        check_endpoint(self.endpoint, allow_http=self.allow_http)
         if self.model is not None:
             check_model_name(self.model, "HybridConfig.model")
         if self.version:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import Any, NoReturn
 
 from nearhand.errors import NearhandError, UsageError
@@ -39,7 +40,7 @@ class RefusedError(NearhandError):
         retry_after_ms: how long it asks to be left alone; None: it does not say.
     """
 
-    def __init__(self, status: int, text: str, *, place: str, retry_after_ms: int | None = None) -> None:
+    def __init__(self, status: int, text: str, *, place: str, retry_after_ms: float | None = None) -> None:
         self.status = status
         self.text = text
         self.retry_after_ms = retry_after_ms
@@ -65,6 +66,7 @@ class ModelMetadata:
     platform: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +159,7 @@ def inference_of(answer: Answer, outputs: Sequence[str], *, request_id: str, sen
         if datatype not in DTYPES:
             raise refuse(f"has the datatype {datatype[:_SHOWN]!r}, which numpy does not have", at)
         shape = shape_of(entry.get("shape"), at)
-        parameters = entry.get("parameters") or {}
-        size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+        size = _parameters(entry).get("binary_data_size")
         if size is None:
             found[name] = of_json(datatype, shape, entry.get("data"), at)
             continue
@@ -170,12 +171,11 @@ def inference_of(answer: Answer, outputs: Sequence[str], *, request_id: str, sen
         raise refuse(f"has {len(rest)} bytes after its last tensor", place)
     if missing := [name for name in outputs if name not in found]:
         raise refuse(f"has no output {missing[0]!r}", place)
-    parameters = document.get("parameters")
     return Inference(
         outputs=found,
         model_name=_text(document, "model_name", place),
         model_version=str(document.get("model_version") or ""),
-        parameters=parameters if isinstance(parameters, dict) else {},
+        parameters=_parameters(document),
         sent_bytes=sent_bytes,
         received_bytes=len(answer.body),
     )
@@ -206,6 +206,7 @@ def model_metadata(answer: Answer, place: str) -> ModelMetadata:
         str(document.get("platform", "")),
         _specs(document, "inputs", place),
         _specs(document, "outputs", place),
+        _parameters(document),
     )
 
 
@@ -234,8 +235,14 @@ def _specs(document: Mapping[str, Any], field: str, place: str) -> tuple[TensorS
         shape = entry.get("shape")
         if not isinstance(shape, list) or any(type(length) is not int for length in shape):
             raise refuse(f"has a shape in {field} that is no list of lengths", place)
-        found.append(TensorSpec(_text(entry, "name", place), _text(entry, "datatype", place), tuple(shape)))
+        name, datatype = _text(entry, "name", place), _text(entry, "datatype", place)
+        found.append(TensorSpec(name, datatype, tuple(shape), _parameters(entry)))
     return tuple(found)
+
+
+def _parameters(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = document.get("parameters")
+    return found if isinstance(found, dict) else {}
 
 
 def _json_length(answer: Answer, place: str) -> int:

@@ -8,6 +8,9 @@ from nearhand.bundle import BundleFolder
 from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.schema import MANIFEST_PATH
 from nearhand.clock import Clock
+from nearhand.events import EventLog
+from nearhand.features.store import FeatureStore
+from nearhand.hybrid.allowed import Allowed
 from nearhand.hybrid.config import HybridConfig
 from nearhand.hybrid.reranker import CloudReranker
 from nearhand.hybrid.router import Surroundings
@@ -22,6 +25,8 @@ def open_reranker(
     bundle: BundleFolder,
     surroundings: Callable[[], Surroundings] | None,
     preferences: PreferenceStore,
+    log: EventLog,
+    features: FeatureStore | None,
     store: ProfileStore,
     clock: Clock,
     meter: Meter,
@@ -38,8 +43,13 @@ def open_reranker(
     return CloudReranker(
         config,
         model=manifest.name,
-        bundle_version=manifest.version,
-        catalogue=manifest.retrieval.items.file.sha256,
+        parameters={
+            "bundle_version": manifest.version,
+            "catalogue": manifest.retrieval.items.file.sha256,
+            "program": "" if manifest.features is None else manifest.features.file.sha256,
+        },
+        program=None if features is None else features.program,
+        allowed=Allowed(log, manifest.retrieval.policy),
         installed_at=installed_at,
         consents=lambda: preferences.current.consent == "sync",
         audit=Audit(store, clock),

@@ -7,25 +7,29 @@ leaves it behind then. What is left behind ends by itself, and nobody waits for 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.clock import Clock
 from nearhand.errors import CancelledError, NearhandError, StorageError, UsageError
+from nearhand.features import CompiledProgram, FeatureVector
+from nearhand.hybrid.allowed import Allowed
 from nearhand.hybrid.breaker import Breaker
 from nearhand.hybrid.client import InferenceClient
 from nearhand.hybrid.config import HybridConfig
 from nearhand.hybrid.messages import ModelMetadata, RefusedError
+from nearhand.hybrid.question import NoFeaturesError, OtherCatalogueError, Question, Questions
 from nearhand.hybrid.router import Facts, Route, Surroundings, confidence, decide
 from nearhand.hybrid.status import HybridStatus, RouteDecision
 from nearhand.hybrid.tally import Decided, Tally
-from nearhand.hybrid.tensors import Array, ProtocolError, TensorSpec, names, refuse
+from nearhand.hybrid.tensors import ProtocolError, refuse
 from nearhand.monitoring import Meter
 from nearhand.network import AnswerTooLargeError, DeadlineError, NetworkError, Transport
 from nearhand.privacy import Audit
 from nearhand.records import dataclass
+from nearhand.retrieval import HistoryItem
 
 _DAY_MS = 86_400_000
 _ANSWER_BYTES = 262_144
@@ -61,6 +65,8 @@ _OUTCOMES: tuple[tuple[type[NearhandError], str], ...] = (
     (NetworkError, "network"),
     (ProtocolError, "malformed"),
     (_WithdrawnError, "consent"),
+    (OtherCatalogueError, "catalogue"),
+    (NoFeaturesError, "features"),
     (StorageError, "not_noted"),
 )
 
@@ -73,8 +79,9 @@ class CloudReranker:
         config: HybridConfig,
         *,
         model: str,
-        bundle_version: str,
-        catalogue: str,
+        parameters: Mapping[str, str],
+        program: CompiledProgram | None,
+        allowed: Allowed,
         installed_at: int,
         consents: Callable[[], bool],
         audit: Audit,
@@ -86,7 +93,10 @@ class CloudReranker:
         """
         Args:
             model: the name of the model if the configuration has none.
-            catalogue: SHA-256 of the items' file, hex: rows mean nothing to a server with another one.
+            parameters: of each request: ``bundle_version``, and the SHA-256 of the bundle's files, in hex, that its
+                numbers mean nothing without: ``catalogue`` (the items) and ``program`` (the features, "" if none).
+            program: what the features are made by; None: there are none.
+            allowed: what of the profile may be sent.
             installed_at: when the bundle was installed here, ms since the epoch.
             consents: whether the user allows that something is sent.
             audit: where it is written that something leaves, before it does.
@@ -95,7 +105,9 @@ class CloudReranker:
         """
         self._config = config
         self._model = config.model or model
-        self._parameters = {"bundle_version": bundle_version, "catalogue": catalogue}
+        self._parameters = dict(parameters)
+        self._questions = Questions(config, self._parameters, program)
+        self._allowed = allowed
         self._installed_at = installed_at
         self._consents = consents
         self._audit = audit
@@ -107,7 +119,7 @@ class CloudReranker:
             transport=transport,
             headers=config.headers,
             binary=config.binary,
-            allow_plain_http=config.allow_plain_http,
+            allow_http=config.allow_http,
             max_answer_bytes=_ANSWER_BYTES,
         )
         policy = config.policy
@@ -128,30 +140,30 @@ class CloudReranker:
         self,
         *,
         k: int,
-        rows: NDArray[np.int32],
-        weights: NDArray[np.float32],
+        history: Sequence[HistoryItem],
         candidates: NDArray[np.int32],
         scores: NDArray[np.float64],
-        features: Callable[[], NDArray[np.float32]] | None,
+        features: Callable[[], FeatureVector] | None,
         left_ms: float | None,
     ) -> AskedCloud | None:
         """Decide, and begin to ask; None: the list stays on the device.
 
         Args:
             k: how many items are wanted.
-            rows, weights: the history, [h], the latest last.
+            history: its items, the latest last.
             candidates: item rows, [n]; scores: theirs by retrieval, [n].
-            features: makes the profile's feature vector, [f]; None: there is none.
+            features: reads the profile's features; None: there are none.
             left_ms: of the deadline; None: there is none.
 
         Raises:
-            StorageError: the features cannot be read.
+            StorageError, EncryptionError: the profile cannot be read.
         """
-        sure = confidence(scores)
+        consent = self._consents()
+        sent = self._allowed.history(history if consent else ())
         facts = Facts(
-            consent=self._consents(),
-            history=len(rows),
-            confidence=sure,
+            consent=consent,
+            history=sent.items,
+            confidence=confidence(scores),
             candidates=len(candidates),
             left_ms=left_ms,
             surroundings=self._around(),
@@ -165,8 +177,9 @@ class CloudReranker:
         if route.where == "local":
             self._decided(route, facts, "local")
             return None
-        best = np.sort(np.lexsort((candidates, -scores))[: self._config.max_candidates])
-        vector = features() if features is not None and self._config.shares_features else None
+        vector = None
+        if features is not None and self._config.shares_features and self._allowed.everything():
+            vector = features()
         number = self._breaker.begin()
         if number is None:  # another thread has its trial, or has just made it open
             self._decided(Route("local", "breaker_open"), facts, "local")
@@ -174,16 +187,16 @@ class CloudReranker:
         budget = self._config.policy.timeout_ms
         if left_ms is not None:
             budget = min(budget, left_ms - self._config.policy.reserve_ms)
-        inputs = {"history": rows[None], "weights": weights[None], "candidates": candidates[best][None]}
-        if vector is not None:
-            inputs["features"] = vector[None]
-        asked = AskedCloud(self, number, best, inputs, budget, is_alone=route.where == "cloud")
+        question = Question(k, sent, candidates, scores, vector)
+        asked = AskedCloud(self, number, question, budget, is_alone=route.where == "cloud")
         with self._lock:
-            if self._closed or len(self._under_way) >= self._config.max_calls:
-                self._breaker.dropped(number)
-                self._decided(Route("local", "busy"), facts, "local")
-                return None
-            self._under_way.add(asked)
+            is_busy = self._closed or len(self._under_way) >= self._config.max_calls
+            if not is_busy:
+                self._under_way.add(asked)
+        if is_busy:
+            self._breaker.dropped(number)
+            self._decided(Route("local", "busy"), facts, "local")
+            return None
         asked.decided = self._decided(route, facts, "pending")
         # A daemon: one that hangs does not keep the app from ending.
         threading.Thread(target=self._run, args=(asked,), name="nearhand-hybrid", daemon=True).start()
@@ -288,7 +301,7 @@ class CloudReranker:
 
     def _answer(self, asked: AskedCloud) -> Reranked:
         metadata = self._known_metadata()
-        inputs = _fitted(asked.inputs, metadata, self._client.endpoint)
+        at, inputs = self._questions.inputs(asked.question, metadata)
         start = self.now_ms()
         if (left := asked.ends_ms - start) <= 0 or asked.is_settled:
             raise DeadlineError("no time is left to ask", place=self._client.endpoint, remedy="allow more time")
@@ -310,7 +323,11 @@ class CloudReranker:
             raise
         self._tally.took(self.now_ms() - start)
         self._tally.came(found.received_bytes)
-        return Reranked(asked.at, _scores(found.outputs["scores"], inputs, len(asked.at), self._client.endpoint))
+        scores = found.outputs["scores"]
+        if scores.dtype != np.float32 or scores.shape != (1, len(at)):
+            problem = f"gives {scores.dtype} {list(scores.shape)}, and FP32 {[1, len(at)]} was asked for"
+            raise refuse(problem, f"{self._client.endpoint}: output 'scores'")
+        return Reranked(at, scores[0].astype(np.float64))
 
     def _known_metadata(self) -> ModelMetadata:
         """Asked for under no deadline but the policy's: the next call profits from it, even if this one is late."""
@@ -335,6 +352,9 @@ class CloudReranker:
         match error:
             case None:
                 self._breaker.succeeded(asked.number)
+            case OtherCatalogueError():
+                self._metadata = None
+                self._breaker.failed(asked.number, pause_ms=_CATALOGUE_PAUSE_MS)
             case RefusedError() if error.text.startswith(_CATALOGUE):
                 self._breaker.failed(asked.number, pause_ms=_CATALOGUE_PAUSE_MS)
             case RefusedError():
@@ -355,8 +375,7 @@ class AskedCloud:
         self,
         owner: CloudReranker,
         number: int,
-        at: NDArray[np.intp],
-        inputs: dict[str, Array],
+        question: Question,
         budget_ms: float,
         *,
         is_alone: bool,
@@ -364,14 +383,12 @@ class AskedCloud:
         """
         Args:
             number: the breaker's.
-            at: places of the candidates that are sent.
             budget_ms: for all of it.
             is_alone: whether the device does not rank at the same time.
         """
         self._owner = owner
         self.number = number
-        self.at = at
-        self.inputs = inputs
+        self.question = question
         self.ends_ms = owner.now_ms() + budget_ms
         self.is_alone = is_alone
         self._lock = threading.Lock()
@@ -428,39 +445,3 @@ def _outcome(error: NearhandError) -> str:
 
 def _withdrawn() -> _WithdrawnError:
     return _WithdrawnError("the user does not allow it", place="consent", remedy="ask the user")
-
-
-def _fitted(inputs: dict[str, Array], metadata: ModelMetadata, place: str) -> dict[str, Array]:
-    """The inputs in the shapes that the model has; one whose metadata name no inputs takes them as they are.
-
-    Raises:
-        ProtocolError: the model is no such ranker.
-    """
-    specs = {spec.name: spec for spec in metadata.inputs}
-    if not specs:
-        return {name: array for name, array in inputs.items() if name != "features"}
-    if not {"history", "candidates"} <= specs.keys():
-        problem = f"has the inputs {names(metadata.inputs)}, and no history and candidates"
-        raise refuse(problem, f"{place}: model {metadata.name}")
-    return {name: _fit(name, array, specs[name], place) for name, array in inputs.items() if name in specs}
-
-
-def _fit(name: str, array: Array, spec: TensorSpec, place: str) -> Array:
-    length = spec.shape[-1] if spec.shape else -1
-    given = array.shape[1]
-    if length < 0 or length == given:
-        return array
-    fill = np.full((1, max(0, length - given)), 0 if name in ("weights", "features") else -1, array.dtype)
-    if name == "features" or (name == "candidates" and length < given):
-        raise refuse(f"takes {length} {name}, and the device has {given}", place)
-    if name == "candidates":
-        return np.concatenate([array, fill], axis=1)
-    return np.concatenate([fill, array[:, -length:]], axis=1)  # the latest last
-
-
-def _scores(scores: Array, inputs: dict[str, Array], count: int, place: str) -> NDArray[np.float64]:
-    shape = inputs["candidates"].shape
-    if scores.dtype != np.float32 or scores.shape != shape:
-        problem = f"gives {scores.dtype} {list(scores.shape)}, and FP32 {list(shape)} was asked for"
-        raise refuse(problem, f"{place}: output 'scores'")
-    return scores[0, :count].astype(np.float64)

@@ -18,7 +18,8 @@ class RouteDecision:
         where, reason: see :class:`nearhand.hybrid.Route`.
         outcome: ``local``: the cloud was not asked; ``cloud``: its scores were used; ``pending``: it is being waited
             for; else why they were not: ``late``, ``timeout``, ``network``, ``status_503`` (or another status),
-            ``catalogue`` (the server has another one), ``malformed``, ``too_large``, ``consent`` (withdrawn in the
+            ``catalogue`` (the server has another one), ``features`` (the model reads some that the device does not
+            have, or that rest on events without consent), ``malformed``, ``too_large``, ``consent`` (withdrawn in the
             meantime), ``not_noted`` (the audit log cannot be written), ``not_sent``, ``closed``.
         left_ms: of the deadline, when it was decided; None: there was none.
         confidence: of the local answer; see :func:`nearhand.hybrid.confidence`.

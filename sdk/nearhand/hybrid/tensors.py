@@ -11,6 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,13 @@ class TensorSpec:
 
     Attributes:
         shape: −1 where any length will do.
+        parameters: what else the server tells of it.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def checked(name: str, array: Array) -> tuple[str, Array]:

@@ -218,15 +218,14 @@ class Recommender:
         try:
             return reranker.ask(
                 k=draft.request.k,
-                rows=np.array([item.row for item in pool.history], np.int32),
-                weights=np.array([item.confidence for item in pool.history], np.float32),
+                history=pool.history,
                 candidates=pool.rows[draft.allowed],
                 scores=pool.scores[draft.allowed],
-                features=None if features is None else lambda: features.vector(context).floats,
+                features=None if features is None else lambda: features.vector(context),
                 left_ms=None if left is None else left * 1000,
             )
         except (StorageError, EncryptionError) as error:
-            self._meter.degraded("recommend did not ask the cloud: there are no features", error)
+            self._meter.degraded("recommend did not ask the cloud: what may be sent is not known", error)
             return None
 
     def _ranked(self, draft: _Draft, deadline: Deadline) -> _Draft:

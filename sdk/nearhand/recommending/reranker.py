@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nearhand.features import FeatureVector
+from nearhand.retrieval import HistoryItem
 
 
 class Reranked(Protocol):
@@ -47,21 +50,22 @@ class Reranker(Protocol):
         self,
         *,
         k: int,
-        rows: NDArray[np.int32],
-        weights: NDArray[np.float32],
+        history: Sequence[HistoryItem],
         candidates: NDArray[np.int32],
         scores: NDArray[np.float64],
-        features: Callable[[], NDArray[np.float32]] | None,
+        features: Callable[[], FeatureVector] | None,
         left_ms: float | None,
     ) -> Asked | None:
         """An answer that is under way; None: the list stays on the device. Returns at once.
 
         Args:
             k: how many items are wanted.
-            rows, weights: the history's items and confidences, [h], the latest last; empty if there is none, or it is
-                not to be looked at.
+            history: its items, the latest last; empty if there is none, or it is not to be looked at.
             candidates: item rows, [n]; scores: theirs by retrieval, [n].
-            features: makes the profile's feature vector, [f]; None: there is none.
+            features: reads the profile's features; None: there are none.
             left_ms: of the deadline; None: there is none.
+
+        Raises:
+            StorageError, EncryptionError: the profile cannot be read.
         """
         ...
