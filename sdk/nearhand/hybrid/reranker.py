@@ -171,7 +171,7 @@ class CloudReranker:
             breaker=self._breaker.state,
             is_busy=self._is_busy(),
             is_too_many=min(k, len(candidates)) > self._config.max_candidates,
-            p90_ms=self._tally.percentile_ms(0.90),
+            p90_ms=self._tally.expected_ms(),
         )
         route = decide(self._config.policy, facts)
         if route.where == "local":
@@ -315,11 +315,10 @@ class CloudReranker:
                 timeout_ms=left,
                 leaving=self._leaving,
             )
-        except DeadlineError:
+        except (DeadlineError, RefusedError, ProtocolError) as error:
             self._tally.took(self.now_ms() - start)
-            raise
-        except (RefusedError, ProtocolError):
-            self._metadata = None
+            if not isinstance(error, DeadlineError):
+                self._metadata = None
             raise
         self._tally.took(self.now_ms() - start)
         self._tally.came(found.received_bytes)

@@ -69,7 +69,7 @@ class RoutePolicy:
             will do. Above 1: never.
         stale_after_days: a bundle that was installed longer ago is asked about however confident it is.
         min_left_ms: with less time left than this, or than nine of ten recent calls took, no call is begun.
-        reserve_ms: what is kept of a deadline for all that comes after the answer.
+        reserve_ms: what is kept of a deadline beyond what the ends of recent lists took, for a busy device.
         alone_from_ms: with this much time, or with no deadline, the device does not rank at the same time: it does if
             the cloud fails. It saves the device's ranker, and costs nothing but a wait when the cloud fails.
         timeout_ms: how long a call may take at the most.
@@ -123,7 +123,7 @@ class Facts:
         breaker: its state; a half-open one whose trial is under way counts as open.
         is_busy: whether as many calls are under way as there may be.
         is_too_many: whether more items are wanted than may be sent.
-        p90_ms: nine of ten recent calls took no longer; None: there were none lately.
+        p90_ms: nine of ten recent calls took no longer; None: there were too few lately to tell.
     """
 
     consent: bool

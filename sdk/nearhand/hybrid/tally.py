@@ -11,6 +11,7 @@ from nearhand.hybrid.status import RouteDecision
 
 _LAST = 50
 _LATENCIES = 128
+_FEW = 5
 _RECENT_NS = 60_000_000_000
 """Older latencies say nothing of the server as it is now: a slow one is tried again a minute later."""
 
@@ -68,10 +69,18 @@ class Tally:
 
     def percentile_ms(self, share: float) -> float | None:
         """So many of the latest calls took no longer; None: there were none lately."""
+        recent = self._recent()
+        return recent[round((len(recent) - 1) * share)] if recent else None
+
+    def expected_ms(self) -> float | None:
+        """What nine of ten calls do not exceed; None: there were too few lately to tell."""
+        recent = self._recent()
+        return recent[round((len(recent) - 1) * 0.9)] if len(recent) >= _FEW else None
+
+    def _recent(self) -> list[float]:
         now = self._clock.monotonic_ns()
         with self._lock:
-            recent = sorted(elapsed for at, elapsed in self._latencies if now - at <= _RECENT_NS)
-        return recent[round((len(recent) - 1) * share)] if recent else None
+            return sorted(elapsed for at, elapsed in self._latencies if now - at <= _RECENT_NS)
 
     def decisions(self) -> dict[str, dict[str, int]]:
         with self._lock:

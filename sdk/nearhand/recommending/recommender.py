@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_REMEMBERED = 32
+"""Latest lists, of which the slowest end is reckoned with."""
 _WITHOUT = {"retrieve": "recommend fell back to popularity", "rank": "recommend kept the order of retrieval"}
 
 
@@ -119,6 +122,7 @@ class Recommender:
         self._seed = seed
         self._lists = 0
         self._lives = 0
+        self._finishing_ms: deque[float] = deque(maxlen=_REMEMBERED)
         self._lock = threading.RLock()
         self._stages = Stages(meter)
         self._catalogue = Catalogue(items)
@@ -222,7 +226,7 @@ class Recommender:
                 candidates=pool.rows[draft.allowed],
                 scores=pool.scores[draft.allowed],
                 features=None if features is None else lambda: features.vector(context),
-                left_ms=None if left is None else left * 1000,
+                left_ms=None if left is None else max(0.0, left * 1000 - max(self._finishing_ms, default=0.0)),
             )
         except (StorageError, EncryptionError) as error:
             self._meter.degraded("recommend did not ask the cloud: what may be sent is not known", error)
@@ -236,9 +240,13 @@ class Recommender:
         return draft if pool is None else replace(draft, pool=pool)
 
     def _finished(self, draft: _Draft, deadline: Deadline) -> list[Recommendation]:
+        """The list; how long this takes is kept of a deadline when the cloud is waited for."""
+        start = self._clock.monotonic_ns()
         listed = self._list(draft.request.k, draft.preferences, draft.pool, draft.keep, draft.pinned, deadline)
         deadline.check_cancelled()
-        return self._recommendations(draft.request, draft.pool, listed, frozenset(draft.pinned.values()))
+        found = self._recommendations(draft.request, draft.pool, listed, frozenset(draft.pinned.values()))
+        self._finishing_ms.append((self._clock.monotonic_ns() - start) / 1e6)
+        return found
 
     def similar(self, item_id: str, k: int) -> list[Recommendation]:
         """See :meth:`nearhand.Personalizer.similar`."""
