@@ -54,7 +54,7 @@ def canonical(fields: Any) -> bytes:
 
 
 def read_features(body: object) -> str | None:
-    """Pushed features as the JSON text that devices get; None if the list is empty.
+    """Pushed features as the JSON text that devices get, of those with one name the last; None if there are none.
 
     Raises:
         RefusalError: it is not of the shape.
@@ -62,7 +62,6 @@ def read_features(body: object) -> str | None:
     if not isinstance(body, dict) or not isinstance(body.get("features"), list) or len(body) != 1:
         raise _malformed('the body is not an object with a list "features" alone')
     features = body["features"]
-    names = set()
     for index, feature in enumerate(features):
         place = f"features[{index}]"
         if not isinstance(feature, dict) or feature.keys() != {"name", "values", "ttl_ms", "source"}:
@@ -78,10 +77,8 @@ def read_features(body: object) -> str | None:
         if ttl_ms is None or not 1 <= ttl_ms < 2**53:
             raise _malformed(f"{place}.ttl_ms is not a positive whole number of milliseconds")
         feature["ttl_ms"] = ttl_ms
-        if feature["name"] in names:
-            raise _malformed(f"{place}.name is there twice")
-        names.add(feature["name"])
-    return canonical({"features": features}).decode() if features else None
+    named = {feature["name"]: feature for feature in features}
+    return canonical({"features": list(named.values())}).decode() if named else None
 
 
 def whole(value: object) -> int | None:

@@ -375,7 +375,7 @@ DOCUMENT: JSONSchema = {
             "Features": _object(
                 {"features": {"type": "array", "items": _FEATURE}},
                 additionalProperties=False,
-                description="No name twice. An empty list removes them.",
+                description="Of those with one name the last counts. An empty list removes all.",
             ),
             "Refusal": _object({"code": _TEXT, "problem": _TEXT, "remedy": _TEXT}),
         },

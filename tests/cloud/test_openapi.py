@@ -35,7 +35,9 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
 
 @pytest.fixture(scope="module")
 def schema(inside: Inside) -> BaseSchema:
-    config = SchemathesisConfig.from_dict({"seed": 7, "generation": {"deterministic": True}})
+    # Nothing of what it asks comes from the modules that happen to be loaded, or from earlier answers.
+    fixed = {"generation": {"deterministic": True}, "analysis": {"constants": {"enabled": False}}}
+    config = SchemathesisConfig.from_dict({"seed": 7, **fixed})
     return schemathesis.openapi.from_asgi("/openapi.json", inside.app, config=config)
 
 
