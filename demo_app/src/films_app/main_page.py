@@ -8,7 +8,7 @@ from pathlib import Path
 
 import flet as ft
 
-from films_app.engine import Engine
+from films_app.engine import Addresses, Engine
 from films_app.i18n import NAMES
 from films_app.state import Session
 from films_app.ui import theme
@@ -21,7 +21,7 @@ _BACKGROUND = (ft.AppLifecycleState.PAUSE, ft.AppLifecycleState.HIDE)
 @cache
 def engine() -> Engine:
     """That of this process: all windows show the same profile."""
-    return Engine(bundle_path(), data_path())
+    return Engine(bundle_path(), data_path(), addresses=Addresses.named(os.environ))
 
 
 def bundle_path() -> Path:

@@ -8,7 +8,8 @@ from typing import Any
 
 import flet as ft
 
-from films_app.main_page import main
+from films_app.main_page import engine, main
+from nearhand import UsageError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
@@ -32,4 +33,8 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8550)
     options = parser.parse_args()
+    try:
+        engine()
+    except UsageError as error:  # an address that is none is said before a window is opened
+        parser.error(str(error))
     serve(options.host, options.port)

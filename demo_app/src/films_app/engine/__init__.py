@@ -1,6 +1,7 @@
 """What the app knows and does: Nearhand behind it, and no toolkit in front of it."""
 
 from films_app.engine.catalogue import SORTS, Catalogue, Film, Question, Sort
+from films_app.engine.cloud import Addresses, Beyond
 from films_app.engine.engine import DEADLINE_MS, Engine
 from films_app.engine.facts import (
     Activity,
@@ -29,7 +30,9 @@ __all__ = [
     "LOOKS",
     "SORTS",
     "Activity",
+    "Addresses",
     "Advice",
+    "Beyond",
     "Catalogue",
     "Cause",
     "Deed",

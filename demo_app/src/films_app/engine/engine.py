@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from films_app.engine.catalogue import Catalogue, Film
+from films_app.engine.cloud import Addresses, Beyond, Sending, surroundings
 from films_app.engine.facts import (
     Activity,
     Advice,
@@ -40,9 +42,11 @@ from nearhand.bundle import open_slot
 from nearhand.bundle.schema import Precision, Role, RuntimeName
 from nearhand.clock import Clock, SystemClock
 from nearhand.events import RESET, RecordedEvent
+from nearhand.network import Call, Transport, default_transport
 from nearhand.privacy import Consent
 from nearhand.profile import destroy_profile
 from nearhand.runtime import Runtime, installed_runtimes
+from nearhand.sync import SyncReport
 from nearhand.version import __version__
 
 T = TypeVar("T")
@@ -78,7 +82,12 @@ class Engine:
         *,
         clock: Clock | None = None,
         runtimes: Mapping[RuntimeName, Callable[[], Runtime]] | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
+        """
+        Args:
+            addresses: where it may reach out to; None: as the stored settings say.
+        """
         self._bundle = bundle
         self._runtimes = runtimes
         self._data = data_dir
@@ -91,6 +100,9 @@ class Engine:
         self._durations: deque[float] = deque(maxlen=200)
         self._shown: str | None = None
         self._followers: list[Callable[[object], None]] = []
+        self._transport: Transport | None = None
+        self._addresses = addresses
+        self.sending = Sending(self._sync)
         self.catalogue: Catalogue | None = None
         FLIGHT_MODE.switch(self._settings.current.is_in_flight)
 
@@ -103,6 +115,11 @@ class Engine:
         """Tell all who follow that the profile has changed."""
         for told in tuple(self._followers):
             told(by)
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the app may reach out to."""
+        return self._addresses or Addresses()
 
     @property
     def settings(self) -> Settings:
@@ -120,10 +137,16 @@ class Engine:
         Raises:
             NearhandError: the bundle is refused, or the profile cannot be used.
         """
-        return await self._do(lambda: self._open(language))
+        was_open = self._personalizer is not None
+        catalogue = await self._do(lambda: self._open(language))
+        if not was_open:
+            await self.send_what_waits()
+        return catalogue
 
     async def close(self) -> None:
         """Let go of everything."""
+        self.sending.cancel()
+        await self.sending.wait()
         await self._do(self._close)
         self._thread.shutdown()
 
@@ -131,6 +154,10 @@ class Engine:
         """Set some of the app's own choices. ``OSError``: they could not be kept."""
         settings = await self._do(lambda: self._settings.change(**changes))
         FLIGHT_MODE.switch(settings.is_in_flight)
+        if settings.is_in_flight:
+            self.sending.cancel()
+            if self._transport is not None:
+                self._transport.close()  # flight mode refuses what connects, and does not see what is connected
         return settings
 
     async def speak(self, language: str) -> None:
@@ -152,6 +179,7 @@ class Engine:
     async def resume(self) -> None:
         """The app comes back: load the models again, so that the next list does not wait for it."""
         await self._do(lambda: None if self._personalizer is None else self._personalizer.resume())
+        await self.send_what_waits()
 
     async def start_over(self) -> None:
         """Delete a profile that cannot be opened any more, and the app's own choices with it.
@@ -191,8 +219,10 @@ class Engine:
         await self._do(lambda: self._welcome(films, consent))
 
     async def forget(self, event_ids: Sequence[str]) -> int:
-        """Delete events, with all that came of them; how many there were."""
-        return await self._do(lambda: sum(self._open_profile.privacy.forget(event_id) for event_id in event_ids))
+        """Delete events, with all that came of them, here and where they were sent to; how many there were."""
+        count = await self._do(lambda: sum(self._open_profile.privacy.forget(event_id) for event_id in event_ids))
+        await self.send_what_waits()
+        return count
 
     async def unblock(self, film: Film) -> None:
         """Let a film be recommended again, or what is like it."""
@@ -215,8 +245,23 @@ class Engine:
         return await self._do(self._export)
 
     async def erase(self) -> None:
-        """Delete everything of the user: the profile, what was exported, and the app's own choices."""
+        """Delete everything of the user: the profile, what was exported or sent, and the app's own choices."""
         await self._do(self._erase)
+        await self.send_what_waits(anew=True)
+
+    async def send_what_waits(self, *, anew: bool = False) -> None:
+        """Send in the background what may be sent, and what the user took back; not in flight mode.
+
+        Args:
+            anew: whether what is being sent already does not do.
+        """
+        outbox = (await self.beyond()).outbox if self.addresses.endpoint and not FLIGHT_MODE.is_on else None
+        if outbox is not None and (outbox.pending or outbox.erasures):
+            self.sending.start(anew=anew)
+
+    async def ask_cloud(self, on: bool) -> None:
+        """Let lists be ranked in the cloud from now on, or no more."""
+        await self._do(lambda: self._ask_cloud(on))
 
     # What the screens show
 
@@ -252,6 +297,10 @@ class Engine:
         """What runs, and how fast."""
         return await self._do(self._hood)
 
+    async def beyond(self) -> Beyond:
+        """What lies beyond the device."""
+        return await self._do(self._beyond)
+
     async def advice(self, policy: str) -> Advice:
         """What a policy of the bundle says is to be done now. It is noted, and counts."""
         return await self._do(lambda: self._advice(policy))
@@ -275,6 +324,9 @@ class Engine:
     def _open(self, language: str) -> Catalogue:
         if self._personalizer is None:
             self._language = language
+            if self._addresses is None:
+                chosen = self.settings
+                self._addresses = Addresses(chosen.endpoint, chosen.write_key, chosen.heavy)
             self._personalizer = self._opened(language, self._runtime, self._precision)
             folder = open_slot(Path(self._personalizer.status().slot), __version__)
             self._manifest = folder.manifest
@@ -283,7 +335,21 @@ class Engine:
 
     def _opened(self, language: str, runtime: RuntimeName | None, precision: Precision | None) -> Personalizer:
         config = Config(locale=language, runtime=runtime, precision=precision)
-        return Personalizer.open(self._bundle, self._data, config=config, clock=self._clock, runtimes=self._runtimes)
+        addresses = self.addresses
+        if addresses.hosts and self._transport is None:
+            self._transport = default_transport()
+            FLIGHT_MODE.stand_for_others(addresses.ports)
+        return Personalizer.open(
+            self._bundle,
+            self._data,
+            config=config,
+            clock=self._clock,
+            runtimes=self._runtimes,
+            sync=addresses.sync_config(),
+            hybrid=addresses.hybrid_config() if self.settings.asks_cloud else None,
+            surroundings=surroundings,
+            transport=self._transport,
+        )
 
     def _reopen(self, language: str, runtime: RuntimeName | None, precision: Precision | None) -> None:
         before = self._open_profile
@@ -296,6 +362,8 @@ class Engine:
         if self._personalizer is not None:
             self._personalizer.close()
             self._personalizer = None
+        if self._transport is not None:
+            self._transport.close()
 
     def _start_over(self) -> None:
         self._close()
@@ -523,6 +591,28 @@ class Engine:
             Variant(*key, size, overlaps.get(key, 1.0), key == (runtime, precision))
             for key, size in sorted(sizes.items())
             if key[0] in installed_runtimes() and key[1] in ("fp32", "int8")
+        )
+
+    def _sync(self, cancelled: threading.Event) -> SyncReport:
+        """In a thread of its own: lists are made meanwhile."""
+        if FLIGHT_MODE.is_on and self._transport is not None:
+            # Events are noted as having left before they do. Nothing does now, so what is refused holds no events.
+            self._transport.send(Call("GET", f"{self.addresses.endpoint}/healthz"))
+        return self._open_profile.sync(cancelled=cancelled)
+
+    def _ask_cloud(self, on: bool) -> None:
+        self._settings.change(asks_cloud=on)
+        self._reopen(self._language, self._runtime, self._precision)
+
+    def _beyond(self) -> Beyond:
+        status = self._open_profile.status()
+        return Beyond(
+            consent=status.consent,
+            outbox=status.sync,
+            can_rank=bool(self.addresses.heavy),
+            asks=self.settings.asks_cloud,
+            cloud=status.hybrid,
+            is_in_flight=FLIGHT_MODE.is_on,
         )
 
     def _forecast(self, name: str) -> Forecast:

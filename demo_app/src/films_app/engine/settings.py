@@ -20,12 +20,19 @@ class Settings:
         is_welcomed: whether the first steps are done.
         language: of the texts, such as ``de``; "": the device's.
         is_in_flight: whether the app's network access is refused.
+        asks_cloud: whether the user wants lists to be ranked in the cloud, where there is a server for it.
+        endpoint, write_key, heavy: where the app may reach out to; see :class:`films_app.engine.Addresses`. Whoever
+            installs the app writes them; they are not the user's, and stay when the user erases everything.
     """
 
     is_welcomed: bool = False
     look: Look = "dark"
     language: str = ""
     is_in_flight: bool = False
+    asks_cloud: bool = False
+    endpoint: str = ""
+    write_key: str = ""
+    heavy: str = ""
 
 
 class SettingsFile:
@@ -53,9 +60,13 @@ class SettingsFile:
         return settings
 
     def erase(self) -> None:
-        """Forget all of them."""
+        """Forget all that the user has chosen."""
+        now = self.current
+        kept = Settings(endpoint=now.endpoint, write_key=now.write_key, heavy=now.heavy)
         self._path.unlink(missing_ok=True)
         self.current = Settings()
+        if kept != self.current:
+            self.change(**asdict(kept))
 
     def _read(self) -> Settings:
         try:

@@ -31,6 +31,10 @@ class Texts:
         """
         return TABLES[self.language][key].format(**fields)
 
+    def has(self, key: str) -> bool:
+        """Whether there is such a text."""
+        return key in TABLES[self.language]
+
     def genre(self, name: str) -> str:
         """A genre of the catalogue; as it is written there, if it is none that the app knows."""
         return TABLES[self.language].get(f"genre.{name}", name)

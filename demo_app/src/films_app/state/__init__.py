@@ -1,5 +1,6 @@
 """What the screens show, as plain objects that can be followed. Knows the engine, and no toolkit."""
 
+from films_app.state.cloud import Cloud, consents
 from films_app.state.for_you import ForYou, Sight, slots
 from films_app.state.screens import (
     ENOUGH_LOVED,
@@ -16,6 +17,7 @@ from films_app.state.store import Store
 __all__ = [
     "ENOUGH_LOVED",
     "TABS",
+    "Cloud",
     "FilmPage",
     "ForYou",
     "Notice",
@@ -29,5 +31,6 @@ __all__ = [
     "Welcome",
     "YourActivity",
     "YourPrivacy",
+    "consents",
     "slots",
 ]

@@ -8,6 +8,7 @@ import flet as ft
 
 from films_app.state import (
     TABS,
+    Cloud,
     FilmPage,
     ForYou,
     Search,
@@ -49,6 +50,7 @@ class Screens:
         self.activity = YourActivity(session)
         self.privacy = YourPrivacy(session)
         self.hood = UnderTheHood(session)
+        self.cloud = Cloud(session)
         self._films: dict[str, FilmPage] = {}
 
     def film(self, film_id: str) -> FilmPage | None:
@@ -133,7 +135,7 @@ def _tab(screens: Screens, tab: Tab, width: float) -> ft.Control:
         case "privacy":
             return PrivacyScreen(screens.privacy, width, language, version, session.look)
         case "hood":
-            return HoodScreen(screens.hood, width, language, version)
+            return HoodScreen(screens.hood, screens.cloud, width, language, version)
 
 
 def _switches_tab() -> Any:

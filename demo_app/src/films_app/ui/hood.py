@@ -8,8 +8,9 @@ import flet as ft
 import flet.canvas as cv
 
 from films_app.engine import DEADLINE_MS, Forecast, Hood, Variant
-from films_app.state import UnderTheHood
+from films_app.state import Cloud, UnderTheHood
 from films_app.ui import parts, theme
+from films_app.ui.cloud import CloudCards
 from films_app.ui.following import does, follow, part
 
 _BINS = 16
@@ -18,7 +19,9 @@ _LEAST_MS, _MOST_MS = 0.25, 400.0
 
 
 @part
-def HoodScreen(under: UnderTheHood, width: float, language: str, version: int) -> ft.Control:  # noqa: N802
+def HoodScreen(  # noqa: N802
+    under: UnderTheHood, cloud: Cloud, width: float, language: str, version: int
+) -> ft.Control:
     """The screen."""
     follow(under)
     session = under.session
@@ -39,6 +42,7 @@ def HoodScreen(under: UnderTheHood, width: float, language: str, version: int) -
             _latency(under, hood, chart_width),
             _model(under, hood),
             _flight(under, hood),
+            *([CloudCards(cloud, hood, language)] if session.engine.addresses.hosts else []),
             *[_forecast(under, one) for one in hood.forecasts],
             *[_advice(under, policy) for policy in hood.policies],
             _features(under, hood),
@@ -132,16 +136,12 @@ def _model(under: UnderTheHood, hood: Hood) -> ft.Control:
         parts.headed(theme.heading(texts("hood.model"))),
         theme.body(f"{hood.bundle} · {hood.digest[:12]}"),
         theme.small(texts("hood.model_text", films=texts.number(hood.films), version=hood.version)),
-        _fact(texts("hood.runtime"), f"{hood.runtime} {hood.runtime_version} · {hood.precision}"),
+        parts.fact(texts("hood.runtime"), f"{hood.runtime} {hood.runtime_version} · {hood.precision}"),
     ]
     if hood.ranker:
-        content.append(_fact(texts("hood.ranker"), hood.ranker))
+        content.append(parts.fact(texts("hood.ranker"), hood.ranker))
     content += [_variant(under, one) for one in hood.variants]
     return parts.card(*content, spacing=theme.UNIT)
-
-
-def _fact(name: str, value: str) -> ft.Control:
-    return ft.Row([theme.small(name, expand=True), theme.strong(value)])
 
 
 def _variant(under: UnderTheHood, variant: Variant) -> ft.Control:

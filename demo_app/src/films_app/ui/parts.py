@@ -156,6 +156,11 @@ def card(*controls: ft.Control, spacing: float = theme.MORE) -> ft.Container:
     )
 
 
+def fact(name: str, value: str) -> ft.Row:
+    """Something and what it is."""
+    return ft.Row([theme.small(name, expand=True), theme.strong(value)])
+
+
 def headed(text: ft.Text) -> ft.Semantics:
     """A heading that can be jumped to."""
     return ft.Semantics(content=text, header=True, container=True)

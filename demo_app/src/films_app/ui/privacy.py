@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import flet as ft
 
 from films_app.engine import LOOKS, Film, Look, Stored
 from films_app.i18n import NAMES
-from films_app.state import YourPrivacy
+from films_app.state import YourPrivacy, consents
 from films_app.ui import parts, theme
 from films_app.ui.activity import confirm
+from films_app.ui.cloud import AuditList
 from films_app.ui.following import calls, does, follow, part
-from nearhand.privacy import AuditEntry
-
-_ENTRIES = 8
 
 
 @part
@@ -25,9 +21,10 @@ def PrivacyScreen(privacy: YourPrivacy, width: float, language: str, version: in
     texts, stored = session.texts, privacy.stored
     ft.use_effect(privacy.load, [version])
     ft.use_dialog(_erase_dialog(privacy) if privacy.is_erasing else None)
+    is_sent = stored is not None and stored.consent == "sync"
     head: list[ft.Control] = [
         parts.headed(theme.title(texts("privacy.title"))),
-        theme.body(texts("privacy.lead"), color=theme.QUIET),
+        theme.body(texts("privacy.lead_sync" if is_sent else "privacy.lead"), color=theme.QUIET),
     ]
     if privacy.problem:
         return parts.page_of([*head, parts.failed(texts, privacy.problem, does(privacy.load))], width)
@@ -38,7 +35,7 @@ def PrivacyScreen(privacy: YourPrivacy, width: float, language: str, version: in
             *head,
             *_consent(privacy, stored),
             _kept(privacy, stored),
-            _left(privacy, stored),
+            AuditList(texts, stored.audit),
             *_hidden(privacy, stored),
             *_choices(privacy),
             ft.Container(height=theme.UNIT),
@@ -56,14 +53,19 @@ def PrivacyScreen(privacy: YourPrivacy, width: float, language: str, version: in
 
 def _consent(privacy: YourPrivacy, stored: Stored) -> list[ft.Control]:
     texts = privacy.session.texts
-    is_off = stored.consent == "off"
-    options: list[ft.Control] = [
-        parts.headed(theme.heading(texts("privacy.consent"))),
+    is_off, to = stored.consent == "off", privacy.session.engine.addresses.hosts
+    options: list[ft.Control] = [parts.headed(theme.heading(texts("privacy.consent")))]
+    options += [
         parts.option(
-            texts("consent.local"), texts("consent.local_text"), not is_off, does(privacy.set_consent, "local")
-        ),
-        parts.option(texts("consent.off"), texts("consent.off_text"), is_off, does(privacy.set_consent, "off")),
+            texts(f"consent.{level}"),
+            texts(f"consent.{level}_text", to=to),
+            stored.consent == level,
+            does(privacy.set_consent, level),
+        )
+        for level in consents(to)
     ]
+    if not to:
+        options.append(theme.small(texts("consent.nowhere")))
     if not is_off:
         options.append(
             parts.switch(
@@ -88,7 +90,7 @@ def _kept(privacy: YourPrivacy, stored: Stored) -> ft.Control:
         theme.body(texts("privacy.rows", count=texts.number(stored.rows))),
     ]
     whole = stored.bytes or 1
-    for purpose, size in sorted(stored.files.items(), key=lambda one: -one[1]):
+    for purpose, size in sorted(((name, size) for name, size in stored.files.items() if size), key=lambda one: -one[1]):
         lines.append(
             ft.Column(
                 [
@@ -111,30 +113,6 @@ def _kept(privacy: YourPrivacy, stored: Stored) -> ft.Control:
     if privacy.exported:
         lines.append(theme.small(texts("privacy.exported", path=privacy.exported), selectable=True))
     return parts.card(*lines, spacing=12)
-
-
-def _left(privacy: YourPrivacy, stored: Stored) -> ft.Control:
-    texts = privacy.session.texts
-    lines: list[ft.Control] = [parts.headed(theme.heading(texts("privacy.audit")))]
-    if not stored.audit:
-        lines.append(
-            ft.Row(
-                [
-                    ft.Icon(ft.Icons.LOCK_OUTLINE, color=theme.ACCENT),
-                    theme.body(texts("privacy.audit_empty"), expand=True),
-                ]
-            )
-        )
-    lines += [theme.small(_entry(privacy, entry)) for entry in stored.audit[:_ENTRIES]]
-    return parts.card(*lines, spacing=theme.UNIT)
-
-
-def _entry(privacy: YourPrivacy, entry: AuditEntry) -> str:
-    texts = privacy.session.texts
-    time = f"{datetime.fromtimestamp(entry.at / 1000, UTC).astimezone():%Y-%m-%d %H:%M}"
-    if entry.why == "export":
-        return texts("privacy.audit_export", time=time, count=entry.count, size=texts.size(entry.bytes))
-    return texts("privacy.audit_other", time=time, what=entry.what, size=texts.size(entry.bytes), to=entry.to)
 
 
 def _hidden(privacy: YourPrivacy, stored: Stored) -> list[ft.Control]:
@@ -190,10 +168,10 @@ def _choices(privacy: YourPrivacy) -> list[ft.Control]:
 
 
 def _erase_dialog(privacy: YourPrivacy) -> ft.AlertDialog:
-    texts = privacy.session.texts
+    texts, to = privacy.session.texts, privacy.session.engine.addresses.endpoint.partition("://")[2]
     return confirm(
         texts("privacy.erase_ask"),
-        texts("privacy.erase_text"),
+        texts("privacy.erase_text_sync", to=to) if to else texts("privacy.erase_text"),
         parts.button(texts("privacy.erase_yes"), does(privacy.erase), kind="danger"),
         parts.button(texts("cancel"), calls(privacy.ask_erase, False), kind="quiet"),
         lambda: privacy.ask_erase(False),

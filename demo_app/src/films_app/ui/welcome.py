@@ -5,7 +5,7 @@ from __future__ import annotations
 import flet as ft
 
 from films_app.engine import Film
-from films_app.state import ENOUGH_LOVED, Welcome
+from films_app.state import ENOUGH_LOVED, Welcome, consents
 from films_app.ui import parts, theme
 from films_app.ui.following import calls, does, follow, part
 
@@ -115,10 +115,11 @@ def _choice(welcome: Welcome, film: Film, width: int) -> ft.Control:
 def _consent(welcome: Welcome, width: float) -> ft.Control:
     texts = welcome.session.texts
     consent, choose = ft.use_state("local")
+    to = welcome.session.engine.addresses.hosts
 
     def option(level: str) -> ft.Control:
         return parts.option(
-            texts(f"consent.{level}"), texts(f"consent.{level}_text"), consent == level, calls(choose, level)
+            texts(f"consent.{level}"), texts(f"consent.{level}_text", to=to), consent == level, calls(choose, level)
         )
 
     return parts.page_of(
@@ -126,8 +127,7 @@ def _consent(welcome: Welcome, width: float) -> ft.Control:
             ft.Row([parts.icon_button(texts("back"), ft.Icons.ARROW_BACK, calls(welcome.go_to, 0))]),
             parts.headed(theme.display(texts("welcome.consent"), 30)),
             theme.body(texts("welcome.consent_lead"), color=theme.QUIET),
-            option("local"),
-            option("off"),
+            *map(option, consents(to)),
             ft.Container(height=theme.UNIT),
             parts.waiting(texts, parts.bone(None, theme.TOUCH, 24))
             if welcome.is_busy
