@@ -208,7 +208,7 @@ TEXTS: dict[str, str] = {
     "sync.to": "To",
     "sync.waiting": "Events waiting",
     "sync.erasures": "Erasures waiting",
-    "sync.last": "All sent last",
+    "sync.last": "Last complete",
     "sync.never": "never",
     "sync.dropped": "Not sent: {reason}",
     "sync.drop.log_bytes": "no room left",
