@@ -11,14 +11,17 @@ import pytest
 
 pytest.importorskip("nearhand_cloud", reason="the endpoint is not installed")
 
-from films_app.engine import FLIGHT_MODE, Addresses, Engine
+from films_app.engine import FLIGHT_MODE, Addresses, Engine, Source
 from films_app.engine.settings import SettingsFile
 from films_app.i18n import TABLES
-from films_app.state import Cloud, Session, YourPrivacy, consents
+from films_app.state import Cloud, ForYou, Session, YourPrivacy, consents
 from nearhand import Event, UsageError
 from nearhand.hybrid.breaker import BreakerState
 from nearhand.hybrid.router import Reason
+from nearhand.testing import ManualClock
 from tests.cloud.endpoint import Endpoint, running_endpoint
+from tests.cloud.heavy_server import running_heavy
+from tests.demo_app.conftest import START
 
 Story = Callable[[Session, Cloud], Awaitable[None]]
 
@@ -47,11 +50,13 @@ def endpoint(shared: Endpoint) -> Own:
     return Own(shared)
 
 
-def play(films: Path, folder: Path, addresses: Addresses | None, story: Story) -> None:
+def play(
+    films: Path, folder: Path, addresses: Addresses | None, story: Story, clock: ManualClock | None = None
+) -> None:
     """Run a story in one window of the app, from its first steps on: three films, and a consent that keeps all here."""
 
     async def whole() -> None:
-        engine = Engine(films, folder, addresses=addresses)
+        engine = Engine(films, folder, addresses=addresses, clock=clock)
         session = Session(engine, "en")
         await session.boot()
         await engine.welcome(session.catalogue.popular()[:3], "local")
@@ -274,6 +279,62 @@ def test_addresses_are_checked_and_named() -> None:
     assert both.hosts == "a.example, 127.0.0.1:9000"
     assert both.ports == {443, 9000}
     assert consents(both.hosts) == ("local", "sync", "off")
+
+
+def test_lists_come_from_the_cloud_until_its_server_stops(films: Path, tmp_path: Path) -> None:
+    clock = ManualClock(now_ms=START)  # so that the server is never found slow, which here it may be
+
+    async def story(session: Session, cloud: Cloud) -> None:
+        engine, for_you = session.engine, ForYou(session)
+
+        async def made() -> tuple[Source | None, str]:
+            """Where the first list comes from now, and why."""
+            clock.advance(2_000)  # after a failure the server is tried again
+            before = 0 if cloud.beyond is None or cloud.beyond.cloud is None else len(cloud.beyond.cloud.last)
+            await for_you.refresh()
+            await cloud.load()
+            assert for_you.home is not None
+            assert for_you.home.hero is not None
+            assert cloud.beyond is not None
+            if cloud.beyond.cloud is None:
+                return for_you.source(for_you.home.hero), ""
+            decision = cloud.beyond.cloud.last[before]
+            return for_you.source(
+                for_you.home.hero
+            ), decision.reason if decision.outcome == "local" else decision.outcome
+
+        async def until_cloud() -> bool:
+            """A machine that has much to do may be late some times."""
+            for _ in range(30):
+                if (await made())[0] == "cloud":
+                    return True
+            return False
+
+        assert await made() == (None, "")  # it is not switched on
+        await cloud.ask(True)
+        assert await made() == ("device", "consent")
+        await engine.set_consent("sync")
+        assert await until_cloud()
+        assert for_you.home is not None
+        assert {rail.name for rail in for_you.home.rails if for_you.source(*rail.picks) == "device"} >= {"because"}
+        assert "history and candidates" in [entry.what for entry in (await engine.stored()).audit]
+
+        await engine.change_settings(is_in_flight=True)
+        assert await made() == ("device", "offline")
+        await engine.change_settings(is_in_flight=False)
+        assert await until_cloud()
+
+        heavy.process.kill()
+        heavy.process.wait()
+        assert await made() == ("device", "network")
+        assert cloud.beyond is not None
+        assert cloud.beyond.cloud is not None
+        assert cloud.beyond.cloud.breaker == "open"  # so the lists after it do not even try
+        await cloud.ask(False)
+        assert await made() == (None, "")
+
+    with running_heavy(films, tmp_path) as heavy:
+        play(films, tmp_path / "data", Addresses(heavy=heavy.url), story, clock)
 
 
 @pytest.mark.parametrize("language", sorted(TABLES))

@@ -1,7 +1,7 @@
 """What the app knows and does: Nearhand behind it, and no toolkit in front of it."""
 
 from films_app.engine.catalogue import SORTS, Catalogue, Film, Question, Sort
-from films_app.engine.cloud import Addresses, Beyond
+from films_app.engine.cloud import Addresses, Beyond, Source
 from films_app.engine.engine import DEADLINE_MS, Engine
 from films_app.engine.facts import (
     Activity,
@@ -51,6 +51,7 @@ __all__ = [
     "Rail",
     "Settings",
     "Sort",
+    "Source",
     "Stored",
     "Taste",
     "TasteShare",

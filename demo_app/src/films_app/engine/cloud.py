@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from films_app.engine.flight import FLIGHT_MODE
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nearhand.privacy import Consent
     from nearhand.sync import SyncConfig, SyncStatus
 
+Source: TypeAlias = Literal["device", "cloud"]
+"""Where a list was ranked."""
 ATTEMPTS = 3
 """Of one call, before the user is told: somebody waits for it."""
 ASKING_MS = 250.0

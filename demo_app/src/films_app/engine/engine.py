@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from films_app.engine.catalogue import Catalogue, Film
-from films_app.engine.cloud import Addresses, Beyond, Sending, surroundings
+from films_app.engine.cloud import Addresses, Beyond, Sending, Source, surroundings
 from films_app.engine.facts import (
     Activity,
     Advice,
@@ -55,6 +55,8 @@ DEADLINE_MS = 150.0
 """What a list may take; also the line in the chart of latencies."""
 RAIL = 10
 _BECAUSE = 2
+_LISTS = 100
+"""Of so many it is known where they were ranked."""
 _EVENTS: dict[Deed, str] = {
     "like": "item_liked",
     "dislike": "item_disliked",
@@ -99,6 +101,7 @@ class Engine:
         self._personalizer: Personalizer | None = None
         self._durations: deque[float] = deque(maxlen=200)
         self._shown: str | None = None
+        self._ranked: dict[str, Source] = {}
         self._followers: list[Callable[[object], None]] = []
         self._transport: Transport | None = None
         self._addresses = addresses
@@ -120,6 +123,15 @@ class Engine:
     def addresses(self) -> Addresses:
         """Where the app may reach out to."""
         return self._addresses or Addresses()
+
+    @property
+    def asks_cloud(self) -> bool:
+        """Whether lists may come from the cloud."""
+        return bool(self.addresses.heavy) and self.settings.asks_cloud
+
+    def source(self, recommendation_id: str | None) -> Source:
+        """Where a list was ranked. What is no list of Nearhand's comes from the catalogue, on this device."""
+        return self._ranked.get(recommendation_id or "", "device")
 
     @property
     def settings(self) -> Settings:
@@ -346,7 +358,7 @@ class Engine:
             clock=self._clock,
             runtimes=self._runtimes,
             sync=addresses.sync_config(),
-            hybrid=addresses.hybrid_config() if self.settings.asks_cloud else None,
+            hybrid=addresses.hybrid_config() if self.asks_cloud else None,
             surroundings=surroundings,
             transport=self._transport,
         )
@@ -433,6 +445,10 @@ class Engine:
         start = time.perf_counter()
         found = self._open_profile.recommend(k, **request)  # type: ignore[arg-type]
         self._durations.append((time.perf_counter() - start) * 1000)
+        if found:
+            self._ranked[found[0].recommendation_id] = "cloud" if found[0].source == "cloud" else "device"
+            while len(self._ranked) > _LISTS:
+                del self._ranked[next(iter(self._ranked))]
         return found
 
     def _home(self) -> Home:
@@ -610,7 +626,7 @@ class Engine:
             consent=status.consent,
             outbox=status.sync,
             can_rank=bool(self.addresses.heavy),
-            asks=self.settings.asks_cloud,
+            asks=self.asks_cloud,
             cloud=status.hybrid,
             is_in_flight=FLIGHT_MODE.is_on,
         )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from films_app.engine import Deed, Film, Home, Pick, Rail
+from films_app.engine import Deed, Film, Home, Pick, Rail, Source
 from films_app.state.session import ERRORS, Session
 from films_app.state.store import Store
 
@@ -151,6 +151,13 @@ class ForYou(Store):
     async def react(self, deed: Deed, film: Film, slot: str = "") -> None:
         """What the buttons below a film do. ``slot``: the place of its rail; "": it is the first film."""
         await self.session.react(deed, self._pick(film, slot))
+
+    def source(self, *picks: Pick) -> Source | None:
+        """Where the list that these films are of was ranked; None: the cloud is not asked, so it can only be here."""
+        engine = self.session.engine
+        if not engine.asks_cloud:
+            return None
+        return engine.source(next((pick.recommendation_id for pick in picks if pick.recommendation_id), None))
 
     def _pick(self, film: Film, slot: str) -> Pick:
         """With the list that it comes from now: a list that is made anew has another name."""

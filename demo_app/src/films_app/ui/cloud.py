@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import flet as ft
 
-from films_app.engine import Beyond, Hood
+from films_app.engine import Beyond, Hood, Source
 from films_app.i18n import Texts
 from films_app.state import Cloud
 from films_app.ui import parts, theme
@@ -38,8 +38,8 @@ def CloudCards(cloud: Cloud, hood: Hood, language: str) -> ft.Control:  # noqa: 
     return ft.Column(cards, spacing=theme.MORE, tight=True, horizontal_alignment=ft.CrossAxisAlignment.STRETCH)
 
 
-def chip(texts: Texts, source: str) -> ft.Control:
-    """Where a list was ranked: ``device`` or ``cloud``."""
+def chip(texts: Texts, source: Source) -> ft.Control:
+    """Where a list was ranked."""
     is_cloud = source == "cloud"
     return ft.Semantics(
         content=ft.Container(

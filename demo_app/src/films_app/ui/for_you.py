@@ -6,10 +6,11 @@ import math
 
 import flet as ft
 
-from films_app.engine import Film, Rail
+from films_app.engine import Film, Rail, Source
 from films_app.state import ForYou, Sight, slots
 from films_app.state.for_you import Pull
 from films_app.ui import parts, posters, theme
+from films_app.ui.cloud import chip
 from films_app.ui.following import does, follow, goes, part
 
 CARD_WIDTH = 124
@@ -40,7 +41,7 @@ def ForYouScreen(for_you: ForYou, width: float, language: str) -> ft.Control:  #
         return parts.page_of([parts.empty(ft.Icons.THEATERS, texts("home.empty"), texts("home.empty_hint"))], width)
     blocks: list[ft.Control] = []
     if home.hero is not None:
-        blocks.append(_Hero(for_you, home.hero.film, home.hero.text, width, language))
+        blocks.append(_Hero(for_you, home.hero.film, home.hero.text, for_you.source(home.hero), width, language))
     if not home.is_personal:
         blocks.append(
             ft.Container(
@@ -131,12 +132,19 @@ def _Pulled(pull: Pull) -> ft.Control:  # noqa: N802 - components are named so
 
 
 @part
-def _Hero(for_you: ForYou, film: Film, text: str, width: float, language: str) -> ft.Control:  # noqa: N802
+def _Hero(  # noqa: N802
+    for_you: ForYou, film: Film, text: str, source: Source | None, width: float, language: str
+) -> ft.Control:
     texts = for_you.session.texts
     height = _HERO if width < 700 else _HERO_WIDE
     words = ft.Column(
         [
-            theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2),
+            ft.Row(
+                [
+                    theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2, expand=True),
+                    *([] if source is None else [chip(texts, source)]),
+                ]
+            ),
             parts.headed(theme.display(film.title, 36, max_lines=3, overflow=ft.TextOverflow.ELLIPSIS)),
             theme.small(parts.facts(texts, film)),
             theme.body(text, max_lines=2, overflow=ft.TextOverflow.ELLIPSIS),
@@ -188,18 +196,24 @@ def _rail(for_you: ForYou, slot: str, rail: Rail, is_personal: bool) -> ft.Contr
     texts, language = for_you.session.texts, for_you.session.language
     key = "top_general" if rail.name == "top" and not is_personal else rail.name
     name = texts(f"rail.{key}", title="" if rail.about is None else rail.about.title)
-    return _Rail(for_you, slot, name, tuple(pick.film for pick in rail.picks), language, key=slot)  # type: ignore[call-arg]
+    films, source = tuple(pick.film for pick in rail.picks), for_you.source(*rail.picks)
+    return _Rail(for_you, slot, name, films, source, language, key=slot)  # type: ignore[call-arg]
 
 
 @part
-def _Rail(for_you: ForYou, slot: str, name: str, films: tuple[Film, ...], language: str) -> ft.Control:  # noqa: N802
+def _Rail(  # noqa: N802
+    for_you: ForYou, slot: str, name: str, films: tuple[Film, ...], source: Source | None, language: str
+) -> ft.Control:
+    heading = parts.headed(theme.heading(name, max_lines=1, overflow=ft.TextOverflow.ELLIPSIS))
+    where = [] if source is None else [chip(for_you.session.texts, source)]
+
     def scrolled(event: ft.OnScrollEvent) -> None:
         for_you.left[slot] = max(int((event.pixels - theme.MORE) // (CARD_WIDTH + _GAP)), 0)
 
     return ft.Column(
         [
             ft.Container(
-                parts.headed(theme.heading(name, max_lines=1, overflow=ft.TextOverflow.ELLIPSIS)),
+                ft.Row([ft.Container(heading, expand=True), *where]),
                 padding=ft.Padding.symmetric(horizontal=theme.MORE),
             ),
             ft.ListView(
