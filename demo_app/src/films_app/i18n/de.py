@@ -231,7 +231,7 @@ TEXTS: dict[str, str] = {
     "cloud.why.short_history": "es gibt noch wenig Verlauf",
     "cloud.why.unsure": "dieses Gerät war unsicher",
     "cloud.why.consent": "nicht erlaubt",
-    "cloud.why.no_history": "von dir ist noch nichts bekannt",
+    "cloud.why.no_history": "noch nichts, was du getan hast, darf gesendet werden",
     "cloud.why.no_candidates": "es gab nichts zu ordnen",
     "cloud.why.offline": "Flugmodus",
     "cloud.why.breaker_open": "der Server wird eine Weile nicht gefragt",

@@ -243,7 +243,7 @@ TEXTS: dict[str, str] = {
     "cloud.why.short_history": "there is little history yet",
     "cloud.why.unsure": "this device was unsure",
     "cloud.why.consent": "not allowed",
-    "cloud.why.no_history": "nothing is known of you yet",
+    "cloud.why.no_history": "nothing you did may be sent yet",
     "cloud.why.no_candidates": "there was nothing to order",
     "cloud.why.offline": "flight mode",
     "cloud.why.breaker_open": "the server is left alone for a while",

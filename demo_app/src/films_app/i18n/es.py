@@ -231,7 +231,7 @@ TEXTS: dict[str, str] = {
     "cloud.why.short_history": "aún hay poco historial",
     "cloud.why.unsure": "este dispositivo dudaba",
     "cloud.why.consent": "no permitido",
-    "cloud.why.no_history": "aún no se sabe nada de ti",
+    "cloud.why.no_history": "nada de lo que hiciste se puede enviar aún",
     "cloud.why.no_candidates": "no había nada que ordenar",
     "cloud.why.offline": "modo avión",
     "cloud.why.breaker_open": "el servidor está en pausa",

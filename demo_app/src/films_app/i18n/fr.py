@@ -231,7 +231,7 @@ TEXTS: dict[str, str] = {
     "cloud.why.short_history": "il y a encore peu d’historique",
     "cloud.why.unsure": "cet appareil hésitait",
     "cloud.why.consent": "non autorisé",
-    "cloud.why.no_history": "rien n’est encore connu de vous",
+    "cloud.why.no_history": "rien de ce que vous avez fait ne peut encore être envoyé",
     "cloud.why.no_candidates": "il n’y avait rien à classer",
     "cloud.why.offline": "mode avion",
     "cloud.why.breaker_open": "le serveur est en pause",

@@ -231,7 +231,7 @@ TEXTS: dict[str, str] = {
     "cloud.why.short_history": "अभी इतिहास कम है",
     "cloud.why.unsure": "यह डिवाइस निश्चित नहीं था",
     "cloud.why.consent": "अनुमति नहीं",
-    "cloud.why.no_history": "आपके बारे में अभी कुछ ज्ञात नहीं",
+    "cloud.why.no_history": "आपने जो किया उसमें से अभी कुछ भेजा नहीं जा सकता",
     "cloud.why.no_candidates": "क्रम देने को कुछ नहीं था",
     "cloud.why.offline": "फ़्लाइट मोड",
     "cloud.why.breaker_open": "सर्वर से कुछ देर नहीं पूछा जाएगा",
