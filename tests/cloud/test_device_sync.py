@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from nearhand import Config, Event, Personalizer
+from nearhand.clock import SystemClock
 from nearhand.errors import UsageError
+from nearhand.events import DAY_MS
 from nearhand.network import Answer, Call, default_transport
+from nearhand.profile import destroy_profile
 from nearhand.sync import SyncConfig
-from nearhand.testing import UNANSWERED, FaultyTransport
+from nearhand.testing import UNANSWERED, FaultyTransport, ManualClock
 from tests.cloud.endpoint import Endpoint, running_endpoint
 from tests.sdk.lives import CALM, bundle_with_pushed, planted, raw
 from tests.tiny import Tiny
@@ -127,6 +130,19 @@ def test_a_wrong_key_keeps_the_events(tiny: Tiny, tmp_path: Path, endpoint: Endp
         assert report.pending == 1
 
 
+@pytest.mark.parametrize("years", [-10, 10])
+def test_a_clock_that_is_off_by_years(tiny: Tiny, tmp_path: Path, endpoint: Endpoint, years: int) -> None:
+    clock = ManualClock(SystemClock().now_ms() + years * 365 * DAY_MS)
+    with opened(tiny.path, tmp_path, endpoint, clock=clock) as p:
+        p.privacy.set_consent("sync")
+        event = p.record(Event("item_viewed", "m_1"))
+        report = p.sync()
+        assert (report.events_sent, report.refused, report.is_complete) == (1, {}, True)
+        assert stored(endpoint, [event.event_id])[event.event_id]["timestamp"] == event.timestamp
+        assert p.privacy.forget(event.event_id)
+        assert p.sync().erasures == 1
+
+
 def test_without_an_endpoint_there_is_nothing_to_sync(tiny: Tiny, tmp_path: Path) -> None:
     with Personalizer.open(tiny.path, tmp_path) as p:
         assert p.status().sync is None
@@ -211,6 +227,7 @@ def test_a_sync_ends_with_the_app(tiny: Tiny, tmp_path: Path, endpoint: Endpoint
 SYNCS = """
 import sys
 from nearhand import Event, Personalizer
+from nearhand.profile import destroy_profile
 from nearhand.sync import SyncConfig
 with Personalizer.open(sys.argv[1], sys.argv[2], sync=SyncConfig(sys.argv[3], sys.argv[4], max_events=50)) as p:
     ids = []
@@ -256,4 +273,6 @@ def test_nothing_of_a_life_that_was_sent_is_left_when_it_is_erased(
         assert content.count(status.install.encode()) >= 1  # the request to erase, and no more than that
         assert p.sync().erasures == 1
     assert status.install.encode() not in raw(tmp_path / "profiles")
+    destroy_profile(tmp_path / "profiles" / "default")
+    assert [*(tmp_path / "profiles" / "default").iterdir()] == []
     assert stored(endpoint, [f"planted-id-{number}" for number in range(300)]) == {}

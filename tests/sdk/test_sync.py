@@ -7,6 +7,7 @@ import gzip
 import json
 import shutil
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from nearhand.errors import StorageError, UsageError
 from nearhand.events import DAY_MS, Caps, Event
 from nearhand.network import Answer, Call, NetworkError
 from nearhand.privacy import Audit
-from nearhand.sync import SyncConfig, SyncReport
+from nearhand.sync import ERASURES, SyncConfig, SyncReport, part
 from nearhand.sync.identity import find_install
 from nearhand.sync.lock import alone
 from nearhand.testing import LATE, LOST, TWICE, UNANSWERED, Fault, FaultyTransport
@@ -478,6 +479,41 @@ def test_one_sync_at_a_time(tmp_path: Path, phone: Device, wire: FaultyTransport
     assert phone.sync().is_complete
 
 
+def drained(folder: Path, count: int) -> int:
+    """The most memory that the sync of so many events takes, bytes."""
+    counted = 0
+
+    def count_them(number: int, call: Call) -> Fault:
+        nonlocal counted
+        sent = gzip.decompress(call.body or b"").count(b'"messageId"') if call.body else 0
+        counted += sent
+        wire.calls.clear()
+        return Fault(0, answer=answered({"accepted": sent, "duplicates": 0, "refused": [], "features": []}))
+
+    wire = FaultyTransport(MemoryEndpoint(), count_them)
+    config = replace(CONFIG, deadline_ms=3_600_000)
+    with device(folder, wire, config=config, caps=Caps(max_bytes=10**12)) as phone:
+        phone.consent("sync")
+        for start in range(0, count, 5000):
+            record(phone, min(5000, count - start), properties={"seconds": 41})
+        tracemalloc.start()
+        try:
+            report = phone.sync()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert (report.events_sent, report.pending, report.is_complete) == (count, 0, True)
+    assert counted == count
+    return peak
+
+
+@pytest.mark.parametrize("count", [6_000, pytest.param(1_000_000, marks=pytest.mark.torture)])
+def test_memory_is_flat_however_many_events_there_are(tmp_path: Path, count: int) -> None:
+    few, many = drained(tmp_path / "few", 1_500), drained(tmp_path / "many", count)
+    assert many < 1.25 * few, (few, many)
+    assert many < 8_000_000
+
+
 # The log
 
 
@@ -724,6 +760,17 @@ def test_features_are_taken_over_once_and_again_when_they_grow_old(
     assert wire.calls == []
 
 
+def test_features_of_a_profile_that_was_erased_in_the_meantime(
+    phone: Device, wire: FaultyTransport, endpoint: MemoryEndpoint
+) -> None:
+    record(phone)
+    feature = {"name": "ltv", "values": [1.5, 2], "ttl_ms": DAY_MS, "source": "backend"}
+    endpoint.features = ('"v1"', [feature])
+    wire.fault = lambda number, call: part(phone.store) if call.method == "GET" else None
+    assert phone.sync().features == 0
+    assert phone.pushed == {}
+
+
 def test_features_can_be_left_alone(tmp_path: Path, wire: FaultyTransport) -> None:
     with device(tmp_path, wire, config=replace(CONFIG, features=False)) as phone:
         phone.consent("sync")
@@ -757,6 +804,26 @@ def test_what_the_outbox_keeps_is_encrypted(tmp_path: Path, wire: FaultyTranspor
     with device(tmp_path, wire, cipher=AesGcm(CIPHER_KEY)) as phone:
         assert phone.sync().erasures == 1
         assert endpoint.stored == {}
+
+
+def test_the_request_to_erase_is_encrypted_and_outlives_the_wipe(
+    tmp_path: Path, wire: FaultyTransport, endpoint: MemoryEndpoint
+) -> None:
+    with device(tmp_path, wire, cipher=AesGcm(CIPHER_KEY)) as phone:
+        phone.consent("sync")
+        record(phone, 3)
+        assert phone.sync().events_sent == 3
+        install = find_install(phone.store)
+        assert install is not None
+        for _ in range(2):  # erasing again is no second request, and does not lose the first one
+            phone.log.erase()
+            part(phone.store)
+            phone.store.clear(keep=ERASURES)
+        assert install.install_id.encode() not in raw(tmp_path)
+        phone.preferences.fresh()
+        assert phone.sync().erasures == 1
+    assert endpoint.stored == {}
+    assert len(bodies(wire, "erasures")) == 1
 
 
 # The configuration

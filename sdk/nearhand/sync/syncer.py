@@ -288,7 +288,10 @@ class Syncer:
         # Once half of their time to live is over they are asked for again, even if they are the same.
         known = {"if-none-match": outcome["etag"]} if is_fresh and outcome.get("etag") else {}
 
+        install: Install | None = None
+
         def make() -> Call | None:
+            nonlocal install
             install = find_install(self._store)
             if install is None or self._preferences.fresh().consent != "sync":
                 return None
@@ -297,8 +300,8 @@ class Syncer:
             return Call("GET", f"{self._url}/v1/features?install_id={install.install_id}", headers)
 
         answer = run.exchange(make, lambda answer: (answer, _features(answer)), 304, 404)
-        if answer is None or answer[0].status != 200:
-            return
+        if answer is None or answer[0].status != 200 or find_install(self._store) != install:
+            return  # there are none, or they are of a profile that was erased in the meantime
         lifetimes = []
         for feature in answer[1]:
             try:
