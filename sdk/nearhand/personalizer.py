@@ -26,7 +26,7 @@ from nearhand.monitoring import Meter
 from nearhand.predicting import Prediction, Predictors, Segment
 from nearhand.privacy import PreferenceStore
 from nearhand.profile import ProfileStore
-from nearhand.ranking import FeatureRows, Predicate, Predictor, RowEncoder
+from nearhand.ranking import Predicate, Predictor, check_columns
 from nearhand.recommending import Recommendation, Recommender, Request, check_context
 from nearhand.retrieval import OpenedRetriever, open_retriever
 from nearhand.runtime import Runtime, guarded, installed_runtimes
@@ -611,7 +611,7 @@ class Personalizer:
             )
         ranker = None if policy is None else policy.ranker
         if ranker is not None:
-            self._check_columns(ranker)
+            check_columns(self.features.program, manifest.table_model(ranker))
         return Recommender(
             retrieval=retrieval,
             name=manifest.name,
@@ -638,15 +638,6 @@ class Personalizer:
             self._bundle.manifest.retrieval  # noqa: B018 - raises, and says what the bundle has instead
             raise AssertionError
         return self._recommender
-
-    def _check_columns(self, name: str) -> None:
-        """
-        Raises:
-            UsageError: the feature program does not give what a ranker reads, or the bundle has none.
-        """
-        model = self._bundle.manifest.table_model(name)
-        encoder = RowEncoder(model.columns, self._bundle.vocabularies(), self._bundle.thresholds(model))
-        FeatureRows(self.features.program, model, encoder)
 
     def _opened_retriever(self) -> OpenedRetriever:
         with self._loading:

@@ -21,12 +21,12 @@ def parts(cls: type) -> Mapping[str, tuple[Any, dataclasses.Field[Any]]]:
     fields, and whose annotations are all of fields that can be given by position.
     """
     stub = vars(cls).get("__dataclass_fields__")
-    if not (isinstance(stub, _Fields) and stub.is_plain(cls)):
+    if not isinstance(stub, _Fields) or (annotations := stub.plain(cls)) is None:
         return {field.name: (field.type, field) for field in dataclasses.fields(cls)}
     own, described = vars(cls), stub.described
     return {
         name: (annotation, described.get(name) or dataclasses.field(default=own.get(name, dataclasses.MISSING)))
-        for name, annotation in get_annotations(cls).items()
+        for name, annotation in annotations.items()
     }
 
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     class _Fields:
         described: Mapping[str, dataclasses.Field[Any]]
 
-        def is_plain(self, cls: type) -> bool: ...
+        def plain(self, cls: type) -> dict[str, Any] | None: ...
 
 else:
     import reprlib
@@ -57,7 +57,7 @@ else:
 
         def prepare(cls: type) -> type:
             def make_first(self, *values, **named):
-                (_set_one_by_one if fields.is_plain(cls) else _compile)(cls, fields)
+                (_compile if fields.plain(cls) is None else _set_one_by_one)(cls, fields)
                 cls.__init__(self, *values, **named)
 
             fields = _Fields(cls, init)
@@ -92,11 +92,13 @@ else:
             self.described = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
             self.inherits = any("__dataclass_fields__" in vars(base) for base in cls.__mro__[1:])
 
-        def is_plain(self, cls):
-            """See :func:`parts`."""
-            annotations = " ".join(map(str, get_annotations(cls).values()))
+        def plain(self, cls):
+            """The annotations of a plain class, see :func:`parts`; None: it is not plain."""
+            annotations = get_annotations(cls)
+            texts = " ".join(map(str, annotations.values()))
             by_name = any(field.kw_only is True for field in self.described.values())
-            return not (self.inherits or by_name or any(word in annotations for word in _NO_PLAIN_FIELD))
+            is_plain = not (self.inherits or by_name or any(word in texts for word in _NO_PLAIN_FIELD))
+            return annotations if is_plain else None
 
         def __get__(self, instance, cls):
             owner = next(each for each in cls.__mro__ if vars(each).get("__dataclass_fields__") is self)

@@ -131,8 +131,8 @@ def decode(  # noqa: PLR0911 - one return for each kind of value
         place: where the value stands, for the error.
         refuse: makes the error that is raised.
     """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if _is_dataclass(kind):
+    origin, arguments, is_dataclass = _shape(kind)
+    if is_dataclass:
         return _decode_dataclass(kind, value, place, refuse)
     if origin in (Union, types.UnionType):
         if type(None) in arguments and value is None:
@@ -172,7 +172,9 @@ def _uniform(kind: Any, items: list[Any]) -> bool:
     """Whether all items are plainly valid: a catalogue's columns are checked at once, not cell by cell."""
     types_found = set(map(type, items))
     if kind in _SCALARS:
-        return types_found <= {kind} and (kind is not int or max(map(abs, items), default=0) < _INTEGER_LIMIT)
+        if kind is not int or not items:
+            return types_found <= {kind}
+        return types_found == {int} and -_INTEGER_LIMIT < min(items) <= max(items) < _INTEGER_LIMIT
     if get_origin(kind) is tuple and types_found <= {list}:
         return get_args(kind)[0] in _SCALARS and _uniform(get_args(kind)[0], list(chain.from_iterable(items)))
     return False
@@ -198,7 +200,12 @@ def _decode_dataclass(kind: type, value: Any, place: str, refuse: Refuse) -> Any
         raise refuse("is not a known key", join(place, unknown[0]), nearest(unknown[0], sorted(hints)))
     if missing := sorted(required - set(entries)):
         raise refuse("is missing", join(place, missing[0]), "add it")
-    fields = {key: decode(hints[key], item, place=join(place, key), refuse=refuse) for key, item in entries.items()}
+    fields = {
+        key: item  # most are plainly right, and a start of the app waits for hundreds
+        if type(item) is hints[key] and type(item) is not int
+        else decode(hints[key], item, place=join(place, key), refuse=refuse)
+        for key, item in entries.items()
+    }
     try:
         return kind(**fields)
     except FieldError as error:
@@ -220,6 +227,12 @@ def _decode_number(value: Any, place: str, refuse: Refuse, *, written_by_people:
         problem = f"is {_show(text)}, not within ± 1E+15 in at most {_NUMBER_CHARACTERS} characters"
         raise refuse(problem, place, "round it, or use a smaller number")
     return number
+
+
+@cache
+def _shape(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """What ``typing`` says of a type: its origin and its arguments; and whether it is a dataclass."""
+    return get_origin(kind), get_args(kind), _is_dataclass(kind)
 
 
 @cache

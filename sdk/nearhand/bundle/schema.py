@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Literal
 
+from nearhand.bundle.grouped import Grouped, grouped
 from nearhand.records import dataclass
 
 FORMAT_VERSION = 1
@@ -260,6 +261,11 @@ class Items:
             raise ValueError(f"columns have different lengths {sorted(lengths)}")
         if len(self.rows) != len(self.item_ids):
             raise ValueError("an item id stands twice")
+
+    @cached_property
+    def grouped_genres(self) -> Grouped[tuple[str, ...]]:
+        """The combinations of genres."""
+        return grouped(self.genres)
 
     @cached_property
     def rows(self) -> Mapping[str, int]:

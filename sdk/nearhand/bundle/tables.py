@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import struct
 from decimal import Decimal
-from itertools import islice, pairwise
+from itertools import accumulate
 from typing import Literal
+
+import numpy as np
 
 from nearhand.bundle.document import decode, load, parse
 from nearhand.bundle.schema import (
@@ -308,12 +308,12 @@ def parse_thresholds(ranks: Ranks, data: bytes, *, place: str) -> tuple[tuple[fl
     """
     if len(data) != ranks.file.bytes:
         raise _unfit(f"has {len(data)} bytes, not the {ranks.file.bytes} of the manifest", place)
-    every = iter(struct.unpack(f"<{sum(ranks.counts)}d", data))
-    found = tuple(tuple(islice(every, count)) for count in ranks.counts)
-    for number, column in enumerate(found):
-        if not all(low < high for low, high in pairwise(column)) or any(map(math.isnan, column[:1])):
+    every, ends = np.frombuffer(data, "<f8"), accumulate(ranks.counts)
+    columns = [every[end - count : end] for count, end in zip(ranks.counts, ends, strict=True)]
+    for number, column in enumerate(columns):
+        if not (column[1:] > column[:-1]).all() or np.isnan(column[:1]).any():
             raise _unfit("does not ascend, or holds a NaN", f"{place}: column {number}")
-    return found
+    return tuple(tuple(column.tolist()) for column in columns)
 
 
 def _unfit(problem: str, place: str) -> BundleFormatError:

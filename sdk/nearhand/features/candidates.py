@@ -230,24 +230,12 @@ def _item_codes(plan: Plan, view: schema.Item) -> ItemOutput:
     encode, n = encoder(view.encode, plan.program), view.n
 
     def table() -> NDArray[np.int32]:
-        cells = plan.items.columns[view.of.removeprefix("item.")]
-
-        def coded(cell: Cell) -> list[int]:
-            found = [encode(text) for text in (texts(cell) or ())[:n]]
-            return found + [0] * (n - len(found))
-
-        return np.array([*_each(cells, coded), [0] * n], np.int32)
+        distinct, of_items = plan.items.grouped(view.of.removeprefix("item."))
+        found = [[encode(text) for text in (texts(cell) or ())[:n]] for cell in distinct]
+        coded = np.array([codes + [0] * (n - len(codes)) for codes in (*found, [])], np.int32)
+        return coded.take(np.append(of_items, -1), axis=0)
 
     return ItemOutput("int32", n, table)
-
-
-def _each(cells: Sequence[Cell], function: Callable[[Cell], Any]) -> list[Any]:
-    """The function of each cell. It is called once for cells that are the same: genres and directors often are."""
-    found: dict[tuple[type, Cell], Any] = {}
-    for key in zip(map(type, cells), cells, strict=True):  # 1 and 1.0 are equal, and different texts
-        if key not in found:
-            found[key] = function(key[1])
-    return [found[key] for key in zip(map(type, cells), cells, strict=True)]
 
 
 def _affinity(plan: Plan, view: schema.ItemAffinity) -> ItemOutput:
@@ -292,13 +280,14 @@ def _places(plan: Plan, affinity: schema.Affinity) -> tuple[NDArray[np.intp], ND
     many they are. intp [items + 1, most texts of an item] and [items + 1].
     """
     known = {text: code - 2 for text, code in codes(plan.program.vocabulary(affinity.vocabulary)).items()}
-    cells = plan.items.columns[affinity.of.removeprefix("item.")]
-    of_item = _each(cells, lambda cell: [known[text] for text in texts(cell) or () if text in known])
-    of_item.append([])
-    counts = np.fromiter(map(len, of_item), np.intp, len(of_item))
-    places = np.full((len(of_item), max(1, counts.max())), len(known), np.intp)
-    places[np.arange(places.shape[1]) < counts[:, None]] = [place for found in of_item for place in found]
-    return places, counts
+    distinct, of_items = plan.items.grouped(affinity.of.removeprefix("item."))
+    found = [[known[text] for text in texts(cell) or () if text in known] for cell in distinct]
+    found.append([])
+    counts = np.fromiter(map(len, found), np.intp, len(found))
+    places = np.full((len(found), max(1, counts.max())), len(known), np.intp)
+    places[np.arange(places.shape[1]) < counts[:, None]] = [place for each in found for place in each]
+    rows = np.append(of_items, -1)  # the last is of none
+    return places[rows], counts[rows]
 
 
 def _count(plan: Plan, view: schema.ItemCount) -> ItemOutput:

@@ -629,9 +629,8 @@ def _check_column(program: Program, items: ItemTable, place: str, operand: str, 
         remedy = f"use one of {known}" if known else "give the catalogue of the items"
         raise ProgramError(f"{operand!r} is not in the catalogue", place=full, remedy=remedy)
     wanted, kinds = ("a number", (int, float)) if wants_number else ("a text", (str, tuple, int))
-    cells = items.columns[name]
-    if not all(issubclass(kind, (*kinds, type(None))) for kind in set(map(type, cells))):
-        odd = next(cell for cell in cells if cell is not None and not isinstance(cell, kinds))
+    if not all(issubclass(kind, (*kinds, type(None))) for kind in items.kinds(name)):
+        odd = next(cell for cell in items.columns[name] if cell is not None and not isinstance(cell, kinds))
         raise ProgramError(
             f"{operand!r} has {str(odd)[:40]!r}, not {wanted}",
             place=full,

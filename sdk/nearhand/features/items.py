@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import TypeAlias
+from types import NoneType
+from typing import Any, TypeAlias
 
+from nearhand.bundle.grouped import Grouped, grouped
 from nearhand.bundle.schema import Items
 from nearhand.errors import UsageError
 from nearhand.hashing import sha256
@@ -22,15 +24,17 @@ class ItemTable:
     Attributes:
         item_ids: each once.
         columns: name → one cell for each item.
-        rows: item id → its index.
+        rows: item id → its index; made if it is not given.
     """
 
     item_ids: tuple[str, ...]
     columns: Mapping[str, Sequence[Cell]]
-    rows: Mapping[str, int] = field(init=False, repr=False)
+    rows: Mapping[str, int] = field(default_factory=dict, repr=False)
+    _grouped: dict[str, Grouped[Any]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", dict(zip(self.item_ids, range(len(self.item_ids)), strict=True)))
+        if not self.rows:
+            object.__setattr__(self, "rows", dict(zip(self.item_ids, range(len(self.item_ids)), strict=True)))
         if len(self.rows) != len(self.item_ids):
             raise UsageError("an item id stands twice", place="ItemTable.item_ids", remedy="give every item one row")
         for name, cells in self.columns.items():
@@ -56,24 +60,34 @@ class ItemTable:
             "director": [director or None for director in items.directors],
             "popularity": items.popularity,
         }
-        return cls(items.item_ids, columns)
+        table = cls(items.item_ids, columns, items.rows)
+        table._grouped["genres"] = items.grouped_genres
+        return table
+
+    def grouped(self, name: str) -> Grouped[Cell]:
+        """A column by its different cells; 1 and 1.0, which are different texts, are two."""
+        found = self._grouped.get(name)
+        if found is None:
+            cells = self.columns[name]
+            typed, places = grouped(list(zip(map(type, cells), cells, strict=True)))
+            found = self._grouped[name] = Grouped(tuple(cell for _, cell in typed), places)
+        return found
+
+    def kinds(self, name: str) -> set[type]:
+        """The types of a column's cells."""
+        found = self._grouped.get(name)
+        return set(map(type, self.columns[name] if found is None else found.distinct))
 
     def digest(self, columns: Sequence[str]) -> str:
         """sha256, in hexadecimal, of the item ids and some of the columns: what state that was folded rests on."""
-        named = ", ".join(f"{json.dumps(name)}: {_array(self.columns[name])}" for name in sorted(set(columns)))
-        content = f"[{_array(self.item_ids)}, {{{named}}}]" if columns else "[]"
+        named = ", ".join(f"{json.dumps(name)}: {self._array(name)}" for name in sorted(set(columns)))
+        content = f"[{json.dumps(self.item_ids)}, {{{named}}}]" if columns else "[]"
         return sha256(content.encode()).hexdigest()
 
-
-def _array(cells: Sequence[Cell]) -> str:
-    """The cells as JSON. Tuples take longest, and many are the same."""
-    if not {tuple, type(None)}.issuperset(map(type, cells)):
-        return json.dumps(list(cells))
-    return "[" + ", ".join(map(_Known().__getitem__, cells)) + "]"
-
-
-class _Known(dict[Cell, str]):
-    """Cell → its JSON, made when it is first asked for."""
-
-    def __missing__(self, cell: Cell) -> str:
-        return self.setdefault(cell, json.dumps(cell))
+    def _array(self, name: str) -> str:
+        """A column as JSON. Tuples take longest, and many are the same."""
+        if not {tuple, NoneType}.issuperset(self.kinds(name)):
+            return json.dumps(list(self.columns[name]))
+        distinct, places = self.grouped(name)
+        texts = [json.dumps(cell) for cell in distinct]
+        return "[" + ", ".join([texts[place] for place in places.tolist()]) + "]"

@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from nearhand.bundle.grouped import Grouped, grouped
 from nearhand.bundle.schema import Items
 from nearhand.bundle.serving import CategoryKind
 
@@ -25,23 +26,16 @@ class Categories:
         Args:
             category: ``genres`` or ``directors``; an unknown director is none.
         """
-        of_items: Sequence[Sequence[str]] = items.genres
+        groups: Grouped[tuple[str, ...]] = items.grouped_genres
         if category == "directors":
-            of_items = [(director,) if director else () for director in items.directors]
-        # A catalogue has ten thousands of items, and each start waits for this: no loop over them in Python.
-        lengths = np.fromiter(map(len, of_items), np.intp, len(of_items))
-        texts = list(chain.from_iterable(of_items))
-        self.names: tuple[str, ...] = tuple(dict.fromkeys(texts))
+            groups = grouped([(director,) if director else () for director in items.directors])
+        named = [tuple(dict.fromkeys(texts)) for texts in groups.distinct]  # what is named twice counts once
+        self.names: tuple[str, ...] = tuple(dict.fromkeys(chain.from_iterable(named)))
         code_of = {name: code for code, name in enumerate(self.names)}
-        ends = np.cumsum(lengths)
-        places = np.arange(len(texts)) - np.repeat(ends - lengths, lengths)
-        self.codes: NDArray[np.int32] = np.full((len(of_items), int(lengths.max(initial=0))), -1, np.int32)
-        self.codes[np.repeat(np.arange(len(of_items)), lengths), places] = np.fromiter(
-            map(code_of.__getitem__, texts), np.int32, len(texts)
-        )
-        for place in range(1, self.codes.shape[1]):  # what is named twice counts once
-            twice = (self.codes[:, :place] == self.codes[:, [place]]).any(axis=1)
-            self.codes[twice, place] = -1
+        codes = np.full((len(named), max(map(len, named), default=0)), -1, np.int32)
+        for row, texts in enumerate(named):
+            codes[row, : len(texts)] = [code_of[text] for text in texts]
+        self.codes: NDArray[np.int32] = codes[groups.places]
 
     def of(self, rows: Sequence[int] | NDArray[np.int32]) -> NDArray[np.float64]:
         """float64 [rows, categories], 1 where the item is of the category."""

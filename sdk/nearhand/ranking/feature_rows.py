@@ -58,6 +58,43 @@ def feature_places(program: CompiledProgram) -> dict[str, FeaturePlace]:
     }
 
 
+def check_columns(program: CompiledProgram, model: TableModel) -> None:
+    """Whether a program, and the context of a request, give what a model reads.
+
+    Raises:
+        UsageError: see :class:`FeatureRows`.
+    """
+    places = feature_places(program)
+    for column in model.columns:
+        _check(column, places, program, model)
+
+
+def _check(column: Column, places: Mapping[str, FeaturePlace], program: CompiledProgram, model: TableModel) -> None:
+    name, place = column.name, f"{model.role} {model.name}"
+    if name == RETRIEVAL_SCORE:
+        if model.role == "predictor":
+            raise _not_for_predictors(name, place)
+        if column.kind != "number" or not column.missing:
+            what = "a category" if column.kind == "category" else "a number that may not be missing"
+            raise UsageError(
+                f"column {name!r} is {what}",
+                place=place,
+                remedy="train it as a number that may be missing: popular candidates of a new user have none",
+            )
+        return
+    if name not in places:
+        if name.startswith(CONTEXT) and name != CONTEXT:
+            return
+        raise UsageError(
+            f"column {name!r} is not given by the feature program {program.program.name}",
+            place=place,
+            remedy=f"{nearest(name, places)} If it comes with the request, train it as "
+            f"{CONTEXT + name!r}, else add a view to the program",
+        )
+    if model.role == "predictor" and places[name].of == "item":
+        raise _not_for_predictors(name, place)
+
+
 class FeatureRows:
     """Makes the rows of one ranker or predictor from features. Safe for several threads.
 
@@ -75,9 +112,8 @@ class FeatureRows:
             encoder: of the model's columns.
         """
         self._encoder = encoder
+        check_columns(program, model)
         self._places = feature_places(program)
-        for column in model.columns:
-            self._check(column, program, model)
         self._widths = len(model.numbers), len(model.categories)
         numbers = {column.name: to for to, column in enumerate(model.numbers)}
         categories = {column.name: to for to, column in enumerate(model.categories)}
@@ -205,31 +241,6 @@ class FeatureRows:
         """Whether the program gives a column, of that kind."""
         place = self._places.get(name)
         return place is not None and dtype in (None, place.dtype) and of in (None, place.of)
-
-    def _check(self, column: Column, program: CompiledProgram, model: TableModel) -> None:
-        name, place = column.name, f"{model.role} {model.name}"
-        if name == RETRIEVAL_SCORE:
-            if model.role == "predictor":
-                raise _not_for_predictors(name, place)
-            if column.kind != "number" or not column.missing:
-                what = "a category" if column.kind == "category" else "a number that may not be missing"
-                raise UsageError(
-                    f"column {name!r} is {what}",
-                    place=place,
-                    remedy="train it as a number that may be missing: popular candidates of a new user have none",
-                )
-            return
-        if name not in self._places:
-            if name.startswith(CONTEXT) and name != CONTEXT:
-                return
-            raise UsageError(
-                f"column {name!r} is not given by the feature program {program.program.name}",
-                place=place,
-                remedy=f"{nearest(name, self._places)} If it comes with the request, train it as "
-                f"{CONTEXT + name!r}, else add a view to the program",
-            )
-        if model.role == "predictor" and self._places[name].of == "item":
-            raise _not_for_predictors(name, place)
 
     def _values(
         self,
