@@ -91,16 +91,31 @@ def test_everything_excluded_leaves_nothing_in_the_same_form() -> None:
     exclude=st.sets(st.integers(0, 29)),
     k=st.integers(1, 40),
     candidates=st.integers(1, 10),
+    spare=st.sampled_from([0, 2, 300]),
 )
 def test_the_list_is_the_sorted_catalogue_without_the_excluded(
-    scores: list[int], exclude: set[int], k: int, candidates: int
+    scores: list[int], exclude: set[int], k: int, candidates: int, spare: int
 ) -> None:
     exclude = {row for row in exclude if row < len(scores)}
     retriever, _ = make([float(score) for score in scores], candidates=candidates)
-    found = retriever.retrieve(USER, exclude=exclude, k=k).rows.tolist()
+    as_mask = np.isin(np.arange(len(scores)), list(exclude))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nearhand.retrieval.retriever._SPARE", spare)
+        found = retriever.retrieve(USER, exclude=exclude, k=k).rows.tolist()
+        assert retriever.retrieve(USER, exclude=as_mask, k=k).rows.tolist() == found
+        assert retriever.retrieve(USER, exclude=exclude, k=k, most=3).rows.tolist() == found[:3]
     wanted = sorted((row for row in range(len(scores)) if row not in exclude), key=lambda row: (-scores[row], row))
     assert found[:k] == wanted[:k]
     assert found == wanted[: len(found)]
+
+
+def test_where_much_is_excluded_no_more_is_asked_for_than_it_takes() -> None:
+    retriever, index = make([float(-row) for row in range(2000)], candidates=5)
+    assert retriever.retrieve(USER, exclude=range(1000, 2000), k=5).rows.tolist()[:5] == [0, 1, 2, 3, 4]
+    assert index.asked == [305]
+    index.asked.clear()
+    assert retriever.retrieve(USER, exclude=range(1000), k=5).rows.tolist()[:5] == [1000, 1001, 1002, 1003, 1004]
+    assert index.asked == [305, 1005]
 
 
 @pytest.mark.parametrize("row", [-1, 3, 2**31 - 1, -(2**31)])

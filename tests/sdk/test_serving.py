@@ -292,6 +292,22 @@ def test_pinned_items_stand_where_they_are_pinned(device: Device) -> None:
         assert {found[place].propensity for place in (0, 3, 9)} == {1.0}
 
 
+@pytest.mark.parametrize("device_of", ["device", "ranked"])
+def test_few_of_many_are_listed_as_they_are_among_many(
+    request: pytest.FixtureRequest, device_of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = []
+    for many in (1000, 100):  # the catalogue has 300
+        monkeypatch.setattr("nearhand.recommending.sources._MANY", many)
+        with request.getfixturevalue(device_of).opened(clock=ManualClock(NOW)) as one:
+            record(one, "item_liked", [2, 8, 14, 101])
+            lists.append(one.recommend(10, only=[f"m_{row}" for row in range(100, 130)]))
+            assert one.status().degradations == {}
+    before, after = lists
+    assert [each.item_id for each in after] == [each.item_id for each in before]
+    assert [each.score for each in after] == pytest.approx([each.score for each in before], rel=1e-5)
+
+
 def test_filters_of_a_request_hold(device: Device) -> None:
     with device.opened() as one:
         for history in ([], [2, 8]):

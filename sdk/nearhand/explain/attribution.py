@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from nearhand.errors import ModelError
 
+_ONE_THREAD = 1 << 18
+"""Multiplications in a product, up to which OpenBLAS begins no threads (its ``GEMM_MULTITHREAD_THRESHOLD``)."""
+
 
 def contributions(
     history_vectors: NDArray[np.float32], confidences: NDArray[np.float64], item_vectors: NDArray[np.float32]
@@ -35,7 +38,7 @@ def contributions(
     """
     history = history_vectors.astype(np.float64)
     solved = _solved(history, confidences, item_vectors.astype(np.float64))
-    parts: NDArray[np.float64] = solved @ history.T * np.maximum(confidences, 0)
+    parts: NDArray[np.float64] = _product(solved, history.T) * np.maximum(confidences, 0)
     return parts
 
 
@@ -63,7 +66,7 @@ def scores_without(
     left = 1 - weights * np.einsum("hf,hf->h", history, solved)
     if (left <= 0).any():
         raise _singular("an item's part of it is all there is")
-    without: NDArray[np.float64] = (items @ user)[:, None] - items @ solved.T * (
+    without: NDArray[np.float64] = (items @ user)[:, None] - _product(items, solved.T) * (
         (liked - weights * (history @ user)) / left
     )
     return without
@@ -73,12 +76,23 @@ def _solved(
     history: NDArray[np.float64], confidences: NDArray[np.float64], vectors: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """A⁻¹ times each of the vectors, float64 [vectors, factors]."""
-    matrix = np.eye(history.shape[1]) + (history.T * (np.abs(confidences) - 1)) @ history
+    matrix = np.eye(history.shape[1]) + _product(history.T * (np.abs(confidences) - 1), history)
     try:
-        solved: NDArray[np.float64] = np.linalg.solve(matrix, vectors.T).T
+        solved = np.asarray(np.linalg.solve(matrix, vectors.T), np.float64).T
     except np.linalg.LinAlgError as error:
         raise _singular(str(error)) from error
     return solved
+
+
+def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``left @ right`` in portions for which a BLAS begins no threads.
+
+    A threaded product waits for all processors: a small one of 100 µs took 15 ms in the median where others were busy.
+    """
+    rows = max(1, _ONE_THREAD // max(right.size, 1))
+    if len(left) <= rows:
+        return left @ right
+    return np.concatenate([left[start : start + rows] @ right for start in range(0, len(left), rows)])
 
 
 def _singular(why: str) -> ModelError:

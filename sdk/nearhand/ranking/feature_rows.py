@@ -180,7 +180,11 @@ class FeatureRows:
         categories = np.empty((count, self._widths[1]), np.int32)
         if not count:
             return TableRows(numbers, categories)
-        self._profile.fill(numbers, categories, vector)
+        if vector.floats.ndim == 1:  # the same in every row
+            self._profile.fill(numbers[:1], categories[:1], vector)
+            numbers[1:], categories[1:] = numbers[0], categories[0]
+        else:
+            self._profile.fill(numbers, categories, vector)
         if candidates is not None:
             self._item.fill(numbers, categories, candidates)
         if self._retrieval is not None:

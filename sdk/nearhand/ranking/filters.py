@@ -42,6 +42,11 @@ class Catalogue:
         return None if self._min_ages is None else self._min_ages > age
 
     @cached_property
+    def ids_by_row(self) -> NDArray[np.object_]:
+        """object [items]: the item ids, for looking up many at once."""
+        return np.array(self.item_ids, np.object_)
+
+    @cached_property
     def genres(self) -> Categories:
         """The items' genres."""
         return Categories(self._items, "genres")
@@ -128,6 +133,11 @@ class AppliedFilter:
         self._item_ids = catalogue.item_ids
         self.mask = _static_mask(filter, catalogue)
 
+    @property
+    def excluded(self) -> NDArray[np.bool_]:
+        """bool [items]: what need not be retrieved."""
+        return ~self.mask
+
     def excluded_rows(self) -> list[int]:
         """The rows that need not be retrieved, ascending."""
         rows: list[int] = np.flatnonzero(~self.mask).tolist()
@@ -162,15 +172,16 @@ def _static_mask(filter: Filter, catalogue: Catalogue) -> NDArray[np.bool_]:
         mask[catalogue.rows(filter.only)] = True
     if len(filter.seen):
         seen = np.fromiter(filter.seen, np.int64, len(filter.seen))
-        if seen.min() < 0 or seen.max() >= len(catalogue):
+        if not ((seen >= 0) & (seen < len(catalogue))).all():
             raise UsageError(
                 f"has rows from {seen.min()} to {seen.max()}, and the catalogue 0 … {len(catalogue) - 1}",
                 place="Filter.seen",
                 remedy="give rows of this bundle's catalogue",
             )
         mask[seen] = False
-    mask[catalogue.rows(filter.blocked_items)] = False
-    mask[catalogue.rows(filter.unavailable)] = False
+    for item_ids in (filter.blocked_items, filter.unavailable):
+        if item_ids:
+            mask[catalogue.rows(item_ids)] = False
     for category in filter.blocked_categories:
         mask[catalogue.category_rows(category)] = False
     if filter.user_age is not None and (too_old := catalogue.too_old(filter.user_age)) is not None:

@@ -223,6 +223,8 @@ class Listing:
 
     def _pins(self, pinned: Mapping[int, int], keep: NDArray[np.bool_] | None, k: int, pool: _Pool) -> dict[int, int]:
         """Those that will be in the list. Their places in their categories are taken from the start."""
+        if not pinned:
+            return {}
         if len(set(pinned.values())) != len(pinned):
             raise UsageError("a row stands twice", place="pinned", remedy="pin each item to one position")
         found: dict[int, int] = {}
@@ -261,7 +263,6 @@ class _Pool:
             codes: of the whole catalogue; None: categories do not count.
         """
         self._rows = rows
-        self._left = np.ones(len(rows), np.bool_)
         self._relevance = relevance  # -inf for those that are not left
         self._pinned: dict[int, tuple[int, float]] = {}  # row → index, relevance
         self._units = None if vectors is None else _units(vectors)
@@ -298,17 +299,16 @@ class _Pool:
 
     def draw(self, exploration: Exploration | None, random: Uniform | None) -> tuple[int, int, float, float] | None:
         """Place the best that is left, or one of the best: its row, index, value and propensity; None: none is left."""
-        left = np.count_nonzero(self._left)
-        if not left:
-            return None
         values = self._relevance
         if self._compared:
             values = np.multiply(self._nearest, -self._likeness_weight, out=self._values)
             values += self._relevance
-        if exploration is None or random is None:
-            index, propensity = int(values.argmax()), 1.0
-        else:
-            best = (-values).argsort(kind="stable")[: min(exploration.candidates, left)]
+        index, propensity = int(values.argmax()) if len(values) else -1, 1.0
+        if index < 0 or values[index] == -np.inf:
+            return None
+        if exploration is not None and random is not None:
+            best = (-values).argsort(kind="stable")[: exploration.candidates]
+            best = best[values[best] > -np.inf]
             drawn, propensity = _draw(values[best], float(exploration.temperature), random)
             index = int(best[drawn])
         row, value = int(self._rows[index]), float(values[index])
@@ -318,7 +318,6 @@ class _Pool:
         return row, index, value, propensity
 
     def _close(self, chosen: int | NDArray[np.bool_]) -> None:
-        self._left[chosen] = False
         self._relevance[chosen] = -np.inf
 
     def _count(self, row: int) -> None:

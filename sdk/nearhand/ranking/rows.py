@@ -65,6 +65,8 @@ class RowEncoder:
         self._thresholds = [np.array(column, np.float64) for column in thresholds]
         self._listed_thresholds = [column.tolist() for column in self._thresholds]
         self._zeros = np.array([column.searchsorted(0.0) for column in self._thresholds], np.float32)
+        nothing = np.full(len(self._thresholds), np.nan)
+        self._last_row = nothing, nothing.astype(np.float32)  # the first row of the last inputs, and its ranks
 
     def rows(self, table: Table) -> TableRows:
         """Read rows. Columns that the model does not have are passed over.
@@ -100,16 +102,17 @@ class RowEncoder:
     def _ranks(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         if not len(numbers):
             return np.empty(numbers.shape, np.float32)
-        # A profile's features are the same in the rows of all candidates. Ranks are below 2²⁴, so exact.
-        first = [
-            bisect_left(column, value)
-            for column, value in zip(self._listed_thresholds, numbers[0].tolist(), strict=True)
-        ]
+        # A profile's features are the same in the rows of all candidates, and often in those of the last list.
+        # Ranks are below 2²⁴, so exact.
+        row, (last, known) = numbers[0], self._last_row
+        first = known.copy()
+        for place in np.flatnonzero(row != last).tolist():
+            first[place] = bisect_left(self._listed_thresholds[place], row[place]) - self._zeros[place]
+        self._last_row = row.copy(), first
         ranks = np.empty(numbers.shape, np.float32)
         ranks[:] = first
-        for place in np.flatnonzero((numbers != numbers[0]).any(axis=0)).tolist():
-            ranks[:, place] = self._thresholds[place].searchsorted(numbers[:, place])
-        ranks -= self._zeros
+        for place in np.flatnonzero((numbers != row).any(axis=0)).tolist():
+            ranks[:, place] = self._thresholds[place].searchsorted(numbers[:, place]) - self._zeros[place]
         ranks[np.isnan(numbers)] = np.nan
         return ranks
 

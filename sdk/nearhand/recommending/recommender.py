@@ -364,8 +364,8 @@ class Recommender:
         return pool.ranked(scores)
 
     def _ids(self, rows: NDArray[np.int32]) -> list[str]:
-        item_ids = self._items.item_ids
-        return [item_ids[row] for row in rows.tolist()]
+        found: list[str] = self._catalogue.ids_by_row[rows].tolist()
+        return found
 
     def _list(
         self,

@@ -11,12 +11,14 @@ from nearhand.bundle.schema import Items
 from nearhand.errors import ModelError
 from nearhand.ranking import AppliedFilter
 from nearhand.recommending.pool import Pool
-from nearhand.retrieval import HistoryItem, Popularity, Retriever, padded
+from nearhand.retrieval import Candidates, HistoryItem, Popularity, Retriever, padded
 
 _EXTRA = 20
 """Candidates that each other source than the encoder adds where a ranker tells them apart."""
 _SEEDS = 2
 """The latest liked items, whose likes are candidates."""
+_MANY = 1000
+"""So many items that are not allowed cost more in the index than reading the vectors of some that are."""
 _KNOWN_VECTORS = 2000
 """Item vectors that stay in memory, about half a megabyte: popular items are candidates of every list."""
 
@@ -37,6 +39,7 @@ class Sources:
         self._is_ranked = is_ranked
         self._popularity = Popularity(items.popularity)
         self._known_vectors: dict[int, NDArray[np.float32]] = {}
+        self._last_vectors: tuple[list[int], NDArray[np.float32]] = ([], np.empty((0, 0), np.float32))
 
     def of_history(
         self,
@@ -58,24 +61,28 @@ class Sources:
         user = retriever.encode(
             *padded([item.row for item in history], [item.confidence for item in history], retriever.window)
         )
-        exclude = applied.excluded_rows()
-        found = retriever.retrieve(user.vector, exclude=exclude, k=k)
+        exclude = applied.excluded
+        if (allowed := self._few(applied, retriever.window)) is not None:
+            vectors_of_all = self._vectors(retriever, allowed.tolist())
+            found = Candidates(allowed, vectors_of_all @ user.vector[0], vectors_of_all)
+        else:
+            found = retriever.retrieve(user.vector, exclude=exclude, k=k)
         rows, vectors = [found.rows], [found.vectors]
-        named = set(passed)
-        if self._is_ranked:
+        more = sorted({row for row in passed if applied.mask[row]})
+        if self._is_ranked and allowed is None:
             # Without a ranker they could not come up: the encoder's candidates have the greatest inner products.
             for place in [place for place, item in enumerate(history) if item.confidence > 0][: -_SEEDS - 1 : -1]:
-                alike = retriever.retrieve(user.history_vectors[[place]], exclude=exclude, k=_EXTRA)
-                rows.append(alike.rows[:_EXTRA])
-                vectors.append(alike.vectors[:_EXTRA])
-            named.update(self._popularity.top(exclude=exclude, k=_EXTRA)[0].tolist())
-        if more := [row for row in sorted(named) if applied.mask[row]]:
+                alike = retriever.retrieve(user.history_vectors[[place]], exclude=exclude, k=_EXTRA, most=_EXTRA)
+                rows.append(alike.rows)
+                vectors.append(alike.vectors)
+            more = sorted({*more, *self._popularity.top(exclude=exclude, k=_EXTRA)[0].tolist()})
+        if more:
             rows.append(np.array(more, np.int32))
             vectors.append(self._vectors(retriever, more))
-        _, first = np.unique(np.concatenate(rows), return_index=True)
-        first.sort()  # the encoder's candidates stay as they were scored
+        all_rows, all_vectors = np.concatenate(rows), np.concatenate(vectors)
+        first = np.sort(np.unique(all_rows, return_index=True)[1])  # the encoder's candidates stay as they were scored
         own = len(found.rows)
-        all_rows, all_vectors = np.concatenate(rows)[first], np.concatenate(vectors)[first]
+        all_rows, all_vectors = all_rows[first], all_vectors[first]
         _check_finite(user.vector, all_vectors)
         scores = np.concatenate([found.scores, all_vectors[own:] @ user.vector[0]])
         _check_finite(scores)
@@ -84,7 +91,7 @@ class Sources:
 
     def popular(self, k: int, applied: AppliedFilter, passed: Sequence[int]) -> Pool:
         """The candidates that need no history and no model, each with its share of all interactions."""
-        exclude = applied.excluded_rows()
+        exclude = applied.excluded
         rows, scores = self._popularity.top(exclude=exclude, k=max(k, self._candidates))
         more = sorted(row for row in set(passed).difference(rows.tolist()) if applied.mask[row])
         shares = np.array([self._counts[row] for row in more], np.float64) / max(sum(self._counts), 1)
@@ -92,8 +99,18 @@ class Sources:
         vectors = np.empty((len(rows), 0), np.float32)
         return Pool(rows, scores.astype(np.float64), vectors, "fallback", passed=frozenset(passed))
 
+    def _few(self, applied: AppliedFilter, window: int) -> NDArray[np.int32] | None:
+        """The allowed rows, int32, if they are few of many: the index would have to give nearly all of them."""
+        count = int(np.count_nonzero(applied.mask))
+        if 0 < count <= window and len(applied.mask) - count > _MANY:
+            return np.flatnonzero(applied.mask).astype(np.int32)
+        return None
+
     def _vectors(self, retriever: Retriever, rows: Sequence[int]) -> NDArray[np.float32]:
         """The item vectors, float32 [n, factors]: the encoder gives those of the items that it reads."""
+        last, vectors = self._last_vectors
+        if rows == last:  # the popular ones, as a rule
+            return vectors
         known = self._known_vectors
         # A copy: a stage that was left behind may make room in `known` meanwhile.
         found = {row: vector for row in rows if (vector := known.get(row)) is not None}
@@ -108,6 +125,7 @@ class Sources:
             if len(known) + len(missing) > _KNOWN_VECTORS:
                 known.clear()
             known.update(found)
+        self._last_vectors = list(rows), vectors
         return vectors
 
 

@@ -55,11 +55,9 @@ def padded(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Item rows and confidences as the encoder's inputs int32 [window] and float32 [window]."""
     given_rows, given_confidences = list(rows), list(confidences)
-    padding = window - len(given_rows)
-    return (
-        np.array(given_rows + [PADDING_ROW] * padding, np.int32),
-        np.array(given_confidences + [0.0] * padding, np.float32),
-    )
+    all_rows, all_confidences = np.full(window, PADDING_ROW, np.int32), np.zeros(window, np.float32)
+    all_rows[: len(given_rows)], all_confidences[: len(given_rows)] = given_rows, given_confidences
+    return all_rows, all_confidences
 
 
 class _ItemState:

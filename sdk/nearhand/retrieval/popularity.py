@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nearhand.retrieval.retriever import Excluded, as_mask
 
 
 class Popularity:
@@ -16,10 +18,9 @@ class Popularity:
         self._total = max(int(self._counts.sum()), 1)
         self._order = np.lexsort((np.arange(len(self._counts)), -self._counts)).astype(np.int32)
 
-    def top(self, *, exclude: Collection[int], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def top(self, *, exclude: Excluded, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The ``k`` most popular rows that are not excluded, and their share of all interactions as score."""
-        excluded = np.zeros(len(self._counts), np.bool_)
-        excluded[np.fromiter(exclude, np.intp, len(exclude))] = True
-        rows = self._order[: k + len(exclude)]
+        excluded, count = as_mask(exclude, len(self._counts))
+        rows = self._order[: k + count]
         rows = rows[~excluded[rows]][:k]
         return rows, (self._counts[rows] / self._total).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,21 @@ from numpy.typing import NDArray
 from nearhand.errors import ModelError
 from nearhand.records import dataclass
 from nearhand.runtime import Session
+
+Excluded: TypeAlias = Collection[int] | NDArray[np.bool_]
+"""Item rows, or True for each of them in bool [items]."""
+
+_SPARE = 300
+"""How many more candidates are asked for at first, because some are excluded. Each costs, in the index and after it."""
+
+
+def as_mask(excluded: Excluded, items: int) -> tuple[NDArray[np.bool_], int]:
+    """Rows as bool [items], and how many they are."""
+    if isinstance(excluded, np.ndarray):
+        return excluded, int(np.count_nonzero(excluded))
+    mask = np.zeros(items, np.bool_)
+    mask[np.fromiter(excluded, np.intp, len(excluded))] = True
+    return mask, len(excluded)
 
 
 @dataclass(frozen=True)
@@ -67,31 +83,40 @@ class Retriever:
         outputs = self._encoder.run({"history_rows": rows, "history_confidences": confidences})
         return User(outputs["user_vector"], outputs["history_vectors"])
 
-    def retrieve(self, vector: NDArray[np.float32], *, exclude: Collection[int], k: int) -> Candidates:
+    def retrieve(
+        self, vector: NDArray[np.float32], *, exclude: Excluded, k: int, most: int | None = None
+    ) -> Candidates:
         """At least ``k`` candidates (if the catalogue has that many left) for a user vector float32 [1, factors].
 
         Args:
-            exclude: item rows that may not come back.
+            exclude: item rows that may not come back, or bool [items].
+            most: how many at most; None: all that come at no further cost.
 
         Raises:
             ModelError: the runtime fails, or gives a row that the catalogue does not have.
         """
-        count = min(self._items, max(self._candidates, k) + len(exclude))
+        excluded, count = as_mask(exclude, self._items)
+        wanted = max(self._candidates, k)
+        enough = min(self._items, wanted + count)  # even if the best are all excluded
+        asked = min(enough, wanted + _SPARE)
+        while True:
+            found = self._search(vector, asked)
+            left = np.flatnonzero(~excluded[found.rows])
+            if asked == enough or len(left) >= wanted:
+                break
+            asked = min(enough, 4 * asked)
+        order = np.lexsort((found.rows[left], -found.scores[left]))  # the index has them by its integer scores
+        return found.take(left[order[:most]])
+
+    def _search(self, vector: NDArray[np.float32], count: int) -> Candidates:
+        """What the index finds."""
         outputs = self._index.run({"user_vector": vector, "k": np.array([count], np.int32)})
         found = Candidates(outputs["candidate_rows"], outputs["candidate_scores"], outputs["candidate_vectors"])
-        rows, scores = found.rows, found.scores
-        if len(rows) and not (rows.min() >= 0 and rows.max() < self._items):
+        if not ((found.rows >= 0) & (found.rows < self._items)).all():
             raise ModelError(
                 f"gives item rows outside 0 … {self._items - 1}", place="index", remedy="use another variant"
             )
-        order = np.arange(len(rows))
-        if not (scores[1:] < scores[:-1]).all():  # the index has them in order, but for equal ones
-            order = np.lexsort((rows, -scores))
-        if exclude:
-            excluded = np.zeros(self._items, np.bool_)
-            excluded[np.fromiter(exclude, np.intp, len(exclude))] = True
-            order = order[~excluded[rows[order]]]
-        return found.take(order)
+        return found
 
     def close(self) -> None:
         """Free both sessions."""
