@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def test_one_user_vector_that_is_not_finite_breaks_the_budget(source: FactorMode
             vector = fold_in_exact(table, rows[known], confidences[known])[None].astype(np.float32)
             return User(vector * (wrong if self.calls == 3 else 1), table[rows])
 
-        def retrieve(self, vector: NDArray[np.float32], *, exclude: Collection[int], k: int) -> Candidates:
+        def retrieve(self, vector: NDArray[np.float32], *, exclude: Any, k: int) -> Candidates:
             scores = table @ np.nan_to_num(vector[0], posinf=1.0, neginf=-1.0)
             best = top_rows(scores, exclude, k)
             return Candidates(best, scores[best], table[best])

@@ -72,9 +72,9 @@ class Sources:
         if self._is_ranked and allowed is None:
             # Without a ranker they could not come up: the encoder's candidates have the greatest inner products.
             for place in [place for place, item in enumerate(history) if item.confidence > 0][: -_SEEDS - 1 : -1]:
-                alike = retriever.retrieve(user.history_vectors[[place]], exclude=exclude, k=_EXTRA, most=_EXTRA)
-                rows.append(alike.rows)
-                vectors.append(alike.vectors)
+                alike = retriever.retrieve(user.history_vectors[[place]], exclude=exclude, k=_EXTRA)
+                rows.append(alike.rows[:_EXTRA])
+                vectors.append(alike.vectors[:_EXTRA])
             more = sorted({*more, *self._popularity.top(exclude=exclude, k=_EXTRA)[0].tolist()})
         if more:
             rows.append(np.array(more, np.int32))

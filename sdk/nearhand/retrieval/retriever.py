@@ -83,14 +83,11 @@ class Retriever:
         outputs = self._encoder.run({"history_rows": rows, "history_confidences": confidences})
         return User(outputs["user_vector"], outputs["history_vectors"])
 
-    def retrieve(
-        self, vector: NDArray[np.float32], *, exclude: Excluded, k: int, most: int | None = None
-    ) -> Candidates:
+    def retrieve(self, vector: NDArray[np.float32], *, exclude: Excluded, k: int) -> Candidates:
         """At least ``k`` candidates (if the catalogue has that many left) for a user vector float32 [1, factors].
 
         Args:
             exclude: item rows that may not come back, or bool [items].
-            most: how many at most; None: all that come at no further cost.
 
         Raises:
             ModelError: the runtime fails, or gives a row that the catalogue does not have.
@@ -106,7 +103,7 @@ class Retriever:
                 break
             asked = min(enough, 4 * asked)
         order = np.lexsort((found.rows[left], -found.scores[left]))  # the index has them by its integer scores
-        return found.take(left[order[:most]])
+        return found.take(left[order])
 
     def _search(self, vector: NDArray[np.float32], count: int) -> Candidates:
         """What the index finds."""
