@@ -10,6 +10,8 @@
     ├── StorageError            the event log cannot be opened, read or written
     ├── EncryptionError         the data cannot be read with this key, or there is no key; nothing was changed
     ├── NetworkError            an endpoint gave no whole answer; in :mod:`nearhand.network`, with its two kinds
+    ├── RefusedError            a server of models answered, and did not do it; in :mod:`nearhand.hybrid`
+    ├── ProtocolError           its answer is not what the protocol says; there too
     ├── RuntimeUnavailableError no installed runtime can run any variant of the bundle
     ├── ModelError              a model does not load, does not run, or fails its golden vectors
     └── BundleError             a bundle is refused; nothing has been written

@@ -22,6 +22,7 @@ from nearhand.features import ItemTable, compile_program, read_program
 from nearhand_converters.cli import main as nearhand
 from nearhand_converters.data import write_dataset
 from tests.cloud.endpoint import Endpoint, running_endpoint
+from tests.oip.servers import Scripted, scripted
 from tests.sdk.serving_factory import serving_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,12 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         yield endpoint
 
 
+@pytest.fixture(scope="session")
+def models() -> Iterator[Scripted]:
+    with scripted() as server:
+        yield server
+
+
 @pytest.mark.parametrize("code", SNIPPETS)
 def test_python_snippets_run(
     code: str, project: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +75,8 @@ def test_python_snippets_run(
         endpoint: Endpoint = request.getfixturevalue("events")
         monkeypatch.setenv("EVENTS_URL", endpoint.url)
         monkeypatch.setenv("EVENTS_KEY", endpoint.write_key)
+    if "MODELS_URL" in code:
+        monkeypatch.setenv("MODELS_URL", request.getfixturevalue("models").url)
     exec(compile(code, "snippet", "exec"), {})
 
 

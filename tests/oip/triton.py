@@ -52,7 +52,7 @@ class Server:
     def __init__(self) -> None:
         self.fault: dict[str, Any] = {}
         self.extensions = EXTENSIONS
-        self.counts = {"connections": 0, "requests": 0, "infers": 0, "metadata": 0, "bytes": 0}
+        self.counts = {"connections": 0, "requests": 0, "infers": 0, "metadata": 0, "bytes": 0, "answered": 0}
         self.last: dict[str, Any] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,6 +110,7 @@ class Server:
             status, found, more = 200, *self.found(method, path, headers, body)
         except RefusedError as error:
             status, found, more = 400, json.dumps({"error": str(error)}).encode(), {}
+        self.counts["answered"] += len(found)
         await _send(writer, status, found, more)
 
     def found(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[bytes, dict[str, str]]:

@@ -52,6 +52,7 @@ def open_reranker(
         allowed=Allowed(log, manifest.retrieval.policy),
         installed_at=installed_at,
         consents=lambda: preferences.current.consent == "sync",
+        still_consents=lambda: preferences.fresh().consent == "sync",
         audit=Audit(store, clock),
         surroundings=surroundings,
         clock=clock,

@@ -84,6 +84,7 @@ class CloudReranker:
         allowed: Allowed,
         installed_at: int,
         consents: Callable[[], bool],
+        still_consents: Callable[[], bool],
         audit: Audit,
         surroundings: Callable[[], Surroundings] | None,
         clock: Clock,
@@ -98,7 +99,8 @@ class CloudReranker:
             program: what the features are made by; None: there are none.
             allowed: what of the profile may be sent.
             installed_at: when the bundle was installed here, ms since the epoch.
-            consents: whether the user allows that something is sent.
+            consents: whether the user allows that something is sent; still_consents: the same, read from the disk, for
+                another process may have changed it.
             audit: where it is written that something leaves, before it does.
             surroundings: the app's; None: nothing is known.
             transport: see :class:`InferenceClient`.
@@ -110,6 +112,7 @@ class CloudReranker:
         self._allowed = allowed
         self._installed_at = installed_at
         self._consents = consents
+        self._still_consents = still_consents
         self._audit = audit
         self._surroundings = surroundings
         self._clock = clock
@@ -332,7 +335,7 @@ class CloudReranker:
         """Asked for under no deadline but the policy's: the next call profits from it, even if this one is late."""
         known = self._metadata
         if known is None:
-            if not self._consents():
+            if not self._still_consents():
                 raise _withdrawn()
             timeout = self._config.policy.timeout_ms
             known = self._client.model(self._model, version=self._config.version, timeout_ms=timeout)
@@ -341,7 +344,7 @@ class CloudReranker:
 
     def _leaving(self, size: int) -> None:
         """Right before a request leaves: what is not allowed any more, or cannot be noted, does not leave."""
-        if not self._consents():
+        if not self._still_consents():
             raise _withdrawn()
         self._audit.note_more("history and candidates", count=1, size=size, to=self._config.endpoint, why="recommend")
         self._tally.left(size)
