@@ -19,8 +19,11 @@ _SIGNATURE = re.compile("[0-9a-f]{64}")
 _FIELDS = {"install_id", "nonce", "scope", "event_ids", "signature"}
 
 
-def read_erasure(body: object) -> Erasure:
+def read_erasure(body: object, install_key: bytes | None) -> Erasure:
     """A request to erase.
+
+    Args:
+        install_key: what came with it.
 
     Raises:
         RefusalError: it is not of the shape.
@@ -45,7 +48,7 @@ def read_erasure(body: object) -> Erasure:
         if not isinstance(event_id, str) or not 1 <= len(event_id) <= 256 or re.search("[\ud800-\udfff]", event_id):
             raise _malformed("an event id is not a text of 1 to 256 characters")
     signed = {name: value for name, value in body.items() if name != "signature"}
-    return Erasure(install_id, nonce, event_ids, canonical(signed), bytes.fromhex(signature))
+    return Erasure(install_id, nonce, event_ids, canonical(signed), bytes.fromhex(signature), install_key)
 
 
 def canonical(fields: Any) -> bytes:

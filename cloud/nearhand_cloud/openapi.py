@@ -270,6 +270,7 @@ _ERASURES = {
         "operationId": "erasures",
         "summary": "Erase an install, or some of its events",
         "security": _WRITE_KEY,
+        "parameters": [{**_INSTALL_KEY, "required": False}],
         "requestBody": _body({_JSON: _ref("Erasure")}, MAX_BODY_BYTES),
         "responses": _answers(
             403, 404, 409, *_AUTHENTICATED, *_WITH_BODY, _200=_answer("Erased.", _object({"erased": _COUNT}))

@@ -143,7 +143,8 @@ class Service:
         """``POST /v1/erasures``."""
         self._check_write_key(request)
         _require_type(request, JSON)
-        erasure = read_erasure(await self._json(request))
+        install_key = _install_key(request) if "x-nearhand-install-key" in request.headers else None
+        erasure = read_erasure(await self._json(request), install_key)
         trace.install_id = erasure.install_id
         await self._take_token(install_digest(erasure.install_id))
         erased = await self._sink.erase(erasure)
@@ -186,10 +187,7 @@ class Service:
     async def _device(self, request: Request) -> bytes:
         """The install key of a device's request, once its write key was found to be good and it may go on."""
         self._check_write_key(request)
-        text = request.headers.get("x-nearhand-install-key", "")
-        if not _KEY.fullmatch(text):
-            raise wrong_install_key()
-        install_key = bytes.fromhex(text)
+        install_key = _install_key(request)
         await self._take_token(sha256(install_key).digest())
         return install_key
 
@@ -265,6 +263,13 @@ def _require_type(request: Request, *allowed: str) -> None:
     if found not in allowed or (charset is not None and charset[1].lower() != "utf-8"):
         problem = f"the content type is {found[:60]!r}" + (f" in {charset[1][:20]!r}" if charset is not None else "")
         raise RefusalError(415, "content-type", problem, f"send {' or '.join(allowed)}, in UTF-8")
+
+
+def _install_key(request: Request) -> bytes:
+    text = request.headers.get("x-nearhand-install-key", "")
+    if not _KEY.fullmatch(text):
+        raise wrong_install_key()
+    return bytes.fromhex(text)
 
 
 def _install_id(value: str) -> str:

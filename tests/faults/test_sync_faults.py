@@ -148,7 +148,7 @@ def test_the_time_of_a_sync_may_be_up_at_any_moment(tmp_path: Path, tiny: Tiny) 
 
 
 @pytest.mark.parametrize("all_of_it", [False, True], ids=["forget", "erase"])
-@pytest.mark.parametrize("is_known", [True], ids=["later"])
+@pytest.mark.parametrize("is_known", [True, False], ids=["later", "first"])
 def test_what_is_forgotten_while_it_is_on_its_way_is_not_stored(
     tmp_path: Path, endpoints: Forks, tiny: Tiny, all_of_it: bool, is_known: bool
 ) -> None:

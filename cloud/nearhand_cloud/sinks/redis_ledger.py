@@ -160,10 +160,11 @@ class RedisLedger:
         keys = self._keys(install)
         if await self._reached(lambda: self._redis.exists(self._nonce(erasure))):
             raise rows.replayed()
-        key = await self._reached(lambda: self._redis.hget(keys[0], "key"))
+        key, erased = await self._reached(lambda: self._redis.hmget(keys[0], "key", "erased"))
         if key is None:
-            raise rows.unknown_install()
-        rows.check_signature(key, erasure)
+            await self._run(self._admit, keys[:1], [rows.first_key(erasure, is_erased=erased is not None)])
+        else:
+            rows.check_signature(key, erasure)
         messages = map(message_digest, erasure.event_ids or ())
         count: int = await self._run(self._erase, keys, [self._keep_ms, *dict.fromkeys(messages)])
         return count

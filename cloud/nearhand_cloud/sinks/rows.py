@@ -51,7 +51,7 @@ def _registered(connection: sqlite3.Connection, digest: bytes, install_key: byte
 
 
 def proven(connection: sqlite3.Connection, erasure: Erasure) -> int:
-    """The number of the install that asks for an erasure.
+    """The number of the install that asks for an erasure; it is registered if it is new and its key came along.
 
     Raises:
         RefusalError: the nonce was seen, the install is unknown, or it is not the install that has signed.
@@ -59,12 +59,25 @@ def proven(connection: sqlite3.Connection, erasure: Erasure) -> int:
     if connection.execute("SELECT 1 FROM nonce WHERE digest = ?", (_nonce(erasure),)).fetchone() is not None:
         raise replayed()
     digest = install_digest(erasure.install_id)
-    found = connection.execute("SELECT number, key FROM install WHERE digest = ?", (digest,)).fetchone()
+    found = connection.execute("SELECT number, key, erased_at FROM install WHERE digest = ?", (digest,)).fetchone()
     if found is None or found[1] is None:
-        raise unknown_install()
-    number, key = found
+        is_erased = found is not None and found[2] is not None
+        return admitted(connection, erasure.install_id, first_key(erasure, is_erased=is_erased))
+    number, key, _ = found
     check_signature(key, erasure)
     return int(number)
+
+
+def first_key(erasure: Erasure, *, is_erased: bool) -> bytes:
+    """The key of an install that has none, if it came with the erasure and signed it.
+
+    Raises:
+        RefusalError: it did not, or the install is erased.
+    """
+    key = erasure.install_key
+    if key is None or is_erased or not _is_signed(key, erasure):
+        raise unknown_install()
+    return key
 
 
 def note(connection: sqlite3.Connection, erasure: Erasure, now_ms: int) -> None:
@@ -111,13 +124,17 @@ def put_features(install_id: str, text: str | None) -> Callable[[sqlite3.Connect
 
 def check_signature(key: bytes, erasure: Erasure) -> None:
     """Refuse an erasure that was not signed with the install's key."""
-    if not hmac.compare_digest(hmac.digest(key, erasure.message, "sha256"), erasure.signature):
+    if not _is_signed(key, erasure):
         raise RefusalError(
             403,
             "signature",
             "the signature is not that of the install's key",
             "sign the canonical JSON of the other fields with HMAC-SHA256 under the install key",
         )
+
+
+def _is_signed(key: bytes, erasure: Erasure) -> bool:
+    return hmac.compare_digest(hmac.digest(key, erasure.message, "sha256"), erasure.signature)
 
 
 def replayed() -> RefusalError:

@@ -42,6 +42,8 @@ class Erasure:
         event_ids: the events that go; None: all, with the registration and the pushed features.
         message: the bytes that were signed.
         signature: their HMAC-SHA256 under the install's key.
+        install_key: the key, if it came with the request: it registers an install that is not known yet, so that a
+            batch which the request has overtaken on its way finds it erased.
     """
 
     install_id: str
@@ -49,6 +51,7 @@ class Erasure:
     event_ids: Sequence[str] | None
     message: bytes
     signature: bytes
+    install_key: bytes | None
 
 
 class Sink(Protocol):

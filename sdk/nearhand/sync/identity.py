@@ -50,6 +50,14 @@ def require_install(store: ProfileStore) -> Install:
     return found
 
 
+@dataclass(frozen=True)
+class Erasure:
+    """A request to erase with its signature, and the key that it is signed with."""
+
+    request: Mapping[str, Any]
+    key: str
+
+
 def drop_install(store: ProfileStore, install: Install) -> None:
     """Let the next one be another one, because the endpoint has erased this one."""
     with store.transaction():
@@ -62,30 +70,35 @@ def part(store: ProfileStore) -> None:
     with store.transaction():
         install = find_install(store)
         if install is not None:
-            store.put(ERASURES, json.dumps([*erasures(store), signed(install, "install")]).encode())
+            _put(store, [*erasures(store), signed(install, "install")])
             store.put(INSTALL, None)
 
 
-def erasures(store: ProfileStore) -> list[dict[str, Any]]:
+def erasures(store: ProfileStore) -> list[Erasure]:
     """The requests that are still to be sent."""
     content = store.get(ERASURES)
-    return [] if content is None else json.loads(content)
+    return [] if content is None else [Erasure(**each) for each in json.loads(content)]
 
 
 def drop_erasure(store: ProfileStore, nonce: str) -> None:
     """A request was dealt with."""
     with store.transaction():
-        left = [request for request in erasures(store) if request["nonce"] != nonce]
-        store.put(ERASURES, json.dumps(left).encode() if left else None)
+        _put(store, [erasure for erasure in erasures(store) if erasure.request["nonce"] != nonce])
 
 
-def signed(install: Install, scope: str, event_ids: Sequence[str] | None = None) -> dict[str, Any]:
+def _put(store: ProfileStore, left: Sequence[Erasure]) -> None:
+    content = [{"request": dict(erasure.request), "key": erasure.key} for erasure in left]
+    store.put(ERASURES, json.dumps(content).encode() if left else None)
+
+
+def signed(install: Install, scope: str, event_ids: Sequence[str] | None = None) -> Erasure:
     """A request to erase, signed by HMAC-SHA-256 of its canonical JSON."""
     request: dict[str, Any] = {"install_id": install.install_id, "nonce": random_id(), "scope": scope}
     if event_ids is not None:
         request["event_ids"] = list(event_ids)
     key = bytes.fromhex(install.key)
-    return {**request, "signature": hmac.new(key, canonical(request), hashlib.sha256).hexdigest()}
+    signature = hmac.new(key, canonical(request), hashlib.sha256).hexdigest()
+    return Erasure({**request, "signature": signature}, install.key)
 
 
 def canonical(content: Mapping[str, Any]) -> bytes:

@@ -23,6 +23,7 @@ from nearhand.profile import ProfileStore
 from nearhand.records import dataclass
 from nearhand.sync.config import SyncConfig
 from nearhand.sync.identity import (
+    Erasure,
     Install,
     canonical,
     drop_erasure,
@@ -170,9 +171,9 @@ class Syncer:
     # Erasures: what the user has taken back leaves whatever the consent says by now.
 
     def _erase(self, run: Run) -> None:
-        for request in erasures(self._store):
-            if self._request_erasure(run, request, count=1):
-                drop_erasure(self._store, request["nonce"])
+        for erasure in erasures(self._store):
+            if self._request_erasure(run, erasure, count=1):
+                drop_erasure(self._store, erasure.request["nonce"])
 
     def _delete(self, run: Run) -> bool:
         """Whether the endpoint has done what it was asked."""
@@ -180,18 +181,20 @@ class Syncer:
         while event_ids := outbox.deletions(_DELETIONS):
             install = find_install(self._store)
             if install is not None:  # else it went with a damaged file, and what it sent cannot be reached any more
-                request = signed(install, "events", event_ids)
-                if not self._request_erasure(run, request, count=len(event_ids)):
+                erasure = signed(install, "events", event_ids)
+                if not self._request_erasure(run, erasure, count=len(event_ids)):
                     return False
             outbox.deleted(event_ids)
         return True
 
-    def _request_erasure(self, run: Run, request: Mapping[str, Any], count: int) -> bool:
-        body = canonical(request)
+    def _request_erasure(self, run: Run, erasure: Erasure, count: int) -> bool:
+        body = canonical(erasure.request)
+        # With the key the endpoint can note it for an install whose first batch is still on its way.
+        headers = self._headers("application/json", erasure.key)
 
         def make() -> Call:
             self._audit.note("request to erase", count=count, size=len(body), to=self._url, why="erase")
-            return Call("POST", f"{self._url}/v1/erasures", self._headers("application/json"), body)
+            return Call("POST", f"{self._url}/v1/erasures", headers, body)
 
         # 404 and 409: there is nothing (any more). 403: it is erased whole, or not signed as the endpoint wants it.
         answer = run.exchange(make, lambda answer: answer, 403, 404, 409)
@@ -269,7 +272,7 @@ class Syncer:
             self._audit.note("events", count=len(ids), size=len(body), to=self._url, why="sync")
             if self._preferences.current.consent != "sync":
                 return None
-            headers = self._headers(self._writer.content_type, install) | {"content-encoding": "gzip"}
+            headers = self._headers(self._writer.content_type, install.key) | {"content-encoding": "gzip"}
             call = Call("POST", self._url + self._writer.path, headers, body)
             return _Batch(parcel, install, ids, through, unsent, left_out, call)
 
@@ -296,7 +299,7 @@ class Syncer:
             if install is None or self._preferences.fresh().consent != "sync":
                 return None
             self._audit.note("request for features", count=1, size=0, to=self._url, why="sync")
-            headers = self._headers(None, install) | known
+            headers = self._headers(None, install.key) | known
             return Call("GET", f"{self._url}/v1/features?install_id={install.install_id}", headers)
 
         answer = run.exchange(make, lambda answer: (answer, _features(answer)), 304, 404)
@@ -342,13 +345,11 @@ class Syncer:
         with self._store.transaction():
             self._store.put(OUTCOME, json.dumps({**self._outcome(), **found}).encode())
 
-    def _headers(self, content_type: str | None, install: Install | None = None) -> dict[str, str]:
+    def _headers(self, content_type: str | None, install_key: str) -> dict[str, str]:
         key = base64.b64encode(f"{self._config.write_key}:".encode()).decode()
-        found = {**self._config.headers, "authorization": f"Basic {key}"}
+        found = {**self._config.headers, "authorization": f"Basic {key}", "x-nearhand-install-key": install_key}
         if content_type is not None:
             found["content-type"] = content_type
-        if install is not None:
-            found["x-nearhand-install-key"] = install.key
         return found
 
 
