@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = read_settings(arguments, os.environ)
         with (
             _listening(settings) as listener,
+            _heavy(settings),
             asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner,
         ):
             runner.run(_serve(settings, listener))
@@ -39,6 +40,19 @@ def main(arguments: Sequence[str]) -> int:
 async def _serve(settings: Settings, listener: socket) -> None:
     async with opened(settings) as service:
         await _Server(service, settings).serve([listener])
+
+
+@contextmanager
+def _heavy(settings: Settings) -> Iterator[None]:
+    """The heavy model beside the endpoint, if there is one: ready when the block begins, ended when that ends."""
+    if settings.heavy is None:
+        yield
+        return
+    from nearhand_cloud.heavy.serving import running  # onnxruntime, of an extra
+
+    with running(settings.heavy, host=settings.host, port=settings.heavy_port) as heavy:
+        print(heavy.line, flush=True)
+        yield
 
 
 def _listening(settings: Settings) -> socket:

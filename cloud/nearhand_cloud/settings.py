@@ -37,6 +37,8 @@ class Settings:
         body_s: seconds that a body may take to arrive.
         shutdown_s: seconds that requests in flight get when the process is told to stop.
         audit: the file of the audit log; ``"-"``: standard error.
+        heavy: the bundle that a child process serves as a heavy model; None: none.
+        heavy_port: the port where it does, on the same host; 0: a free one.
 
     Raises:
         UsageError: a choice is wrong; ``place`` names it.
@@ -61,6 +63,8 @@ class Settings:
     body_s: float = 30.0
     shutdown_s: float = 20.0
     audit: str = "-"
+    heavy: Path | None = None
+    heavy_port: int = 8090
 
     def __post_init__(self) -> None:
         if not self.write_keys or any(not 8 <= len(key) <= 256 for key in self.write_keys):
@@ -86,6 +90,7 @@ class Settings:
             raise _wrong("data", "is missing", "give the folder of the SQLite files with --data DIR")
         for name, low, high in (
             ("port", 0, 65_535),
+            ("heavy_port", 0, 65_535),
             ("dedup_days", 1, 3_650),
             ("rate", 0, 1e6),
             ("burst", 1, 1_000_000),
@@ -171,6 +176,8 @@ _OPTIONS = (
     _Option("body_s", float, "SECONDS", "how long a body may take to arrive"),
     _Option("shutdown_s", float, "SECONDS", "what requests in flight get when the process is told to stop"),
     _Option("audit", str, "FILE|-", "the audit log; - is standard error"),
+    _Option("heavy", Path, "BUNDLE", "a bundle that MLServer serves beside the endpoint, as a heavy model"),
+    _Option("heavy_port", int, "PORT", "where it does; 0 takes a free one"),
 )
 
 

@@ -99,3 +99,21 @@ def test_sigint_ends_it_too(tiny: Tiny) -> None:
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+
+
+def test_the_endpoint_serves_it_beside_the_intake(tiny: Tiny, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nearhand_cloud", "--port", "0", "--data", str(tmp_path / "cloud")]
+    command += ["--write-key", "test-write-key", "--heavy", str(tiny.path), "--heavy-port", "0"]
+    errors = tmp_path / "errors.txt"
+    with errors.open("w") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline().split(" on ") for _ in range(2)]
+        assert [what for what, _ in said] == ["nearhand-cloud: heavy model tiny", "nearhand-cloud: listening"]
+        heavy, endpoint = (url.strip() for _, url in said)
+        for url in (f"{heavy}/v2/models/tiny/ready", f"{endpoint}/readyz"):
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert not is_ready("127.0.0.1", int(heavy.rpartition(":")[2]), "tiny")
+    assert "Traceback" not in errors.read_text(encoding="utf-8")
