@@ -30,6 +30,15 @@ films-segments: .venv/.demo
 	@$(BIN)/nearhand convert build/$@/model.skops --rows build/$@/rows.parquet --recipe build/$@/recipe.toml \
 	  -o build/$@.nearhand
 
+films-heavy: .venv/.demo ## The bundle that a server ranks with: build/films-heavy.nearhand; see docs/HEAVY.md.
+	@$(BIN)/python -m model_zoo train $@
+	@$(BIN)/nearhand convert build/$@/als/model.npz --data build/$@/als --recipe build/$@/als/recipe.toml \
+	  --target onnx --quantize fp32 -o build/$@/als.nearhand
+	@$(BIN)/nearhand convert build/$@/model.txt --rows build/$@/rows.parquet --recipe build/$@/recipe.toml \
+	  --target onnx -o build/$@/ranker.nearhand
+	@$(BIN)/nearhand merge build/$@/als.nearhand build/$@/ranker.nearhand --serving model_zoo/films_heavy/serving.toml \
+	  -o build/$@.nearhand
+
 app: .venv/.app ## The films app on http://127.0.0.1:8550, in a browser of this machine; nothing of it needs a network.
 	@test -f $(BUNDLE) || $(MAKE) --no-print-directory demo
 	@FILMS_BUNDLE=$(BUNDLE) $(BIN)/python -m films_app.web

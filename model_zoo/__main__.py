@@ -21,6 +21,7 @@ MODELS = {
     "films-ranker": "orders the films that were retrieved: LightGBM over the retrieval score and the device's features",
     "films-churn": "tells how likely a viewer stays away for thirty days: LightGBM over the features of the device",
     "films-segments": "tells which of a few kinds of taste a viewer has: k-means over the features of the device",
+    "films-heavy": "orders what devices retrieved, on a server: implicit ALS of 256 factors, and LightGBM over it",
 }
 
 

@@ -34,7 +34,7 @@ from nearhand.bundle.tables import TableModel, VocabulariesReference, parse_voca
 from nearhand.errors import ModelError, UsageError
 from nearhand.events import EventSchema, check_event_types
 from nearhand.features import ItemTable, Program, compile_program, read_program
-from nearhand.ranking import FeatureRows, RowEncoder
+from nearhand.ranking import FeatureRows, RowEncoder, retrieval_windows
 from nearhand.runtime import installed_runtimes
 from nearhand_converters.output import add_file, check_out, write_conversion
 from nearhand_converters.verification import failures, run_golden
@@ -439,4 +439,5 @@ def _check_features(bundle: BundleFolder) -> None:
     vocabularies = bundle.vocabularies()
     for name in dict.fromkeys(named):
         model = manifest.table_model(name)
-        FeatureRows(program, model, RowEncoder(model.columns, vocabularies, bundle.thresholds(model)))
+        encoder = RowEncoder(model.columns, vocabularies, bundle.thresholds(model))
+        FeatureRows(program, model, encoder, retrieval_windows(model.columns))

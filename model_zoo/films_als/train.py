@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import tomllib
 from collections.abc import Mapping
@@ -22,12 +24,15 @@ RECIPE = "recipe.toml"
 FEATURES = "features.json"
 
 
-def train(dataset: Dataset, out: Path) -> Report:
+def train(dataset: Dataset, out: Path, changes: Mapping[str, str | int] | None = None) -> Report:
     """Train and write everything that ``nearhand convert`` needs into the folder ``out``.
 
     Writes ``model.npz`` (implicit's own format), ``items.csv``, ``interactions.csv``, ``dataset.toml``,
     ``recipe.toml`` and its feature program. The last interactions of each user are kept from the training; the
     conversion holds out the same.
+
+    Args:
+        changes: settings of the recipe, by name, that are others for this model.
 
     Raises:
         DataError: no interaction is positive.
@@ -36,6 +41,10 @@ def train(dataset: Dataset, out: Path) -> Report:
     for name in (RECIPE, FEATURES):
         with resources.as_file(resources.files(__package__) / name) as path:
             shutil.copyfile(path, out / name)
+    text = (out / RECIPE).read_text(encoding="utf-8")
+    for name, value in (changes or {}).items():
+        text = re.sub(rf"^{name} = .*$", f"{name} = {json.dumps(value)}", text, count=1, flags=re.MULTILINE)
+    (out / RECIPE).write_text(text, encoding="utf-8")
     recipe = read_recipe(out / RECIPE)
     settings = tomllib.loads((out / RECIPE).read_text(encoding="utf-8"))["train"]
     split = temporal_split(positives(dataset.interactions, recipe.minimum_rating))

@@ -62,30 +62,37 @@ def train(dataset: Dataset, out: Path) -> Report:
 
 
 def _train(dataset: Dataset, out: Path, settings: Mapping[str, Any]) -> Report:
-    liked = _split(dataset)
+    liked = likes_of(dataset)
     earlier = temporal_split(liked.train)
     viewers = Viewers(dataset)
 
-    asked = list(_asked(dataset, earlier, viewers, settings["users"]))
-    if not asked:
-        raise DataError("no user has enough likes", place=f"data set {dataset.name!r}", remedy="give more interactions")
-    popularity = _popularity(dataset, earlier)
-    # Counted on fewer likes than a bundle's: brought to the same scale, so that thresholds mean the same there.
-    scaled = np.rint(popularity * (len(liked.train) / len(earlier.train))).astype(np.int64)
-    labels = _labels(dataset, asked, settings)
-    table = training_table(viewers, zoo_program(dataset.catalogue, scaled.tolist()), labels, out / "training.parquet")
-    rows = columns_of(table, settings["columns"])
-    booster = fit_ranker(rows, table["liked"].to_numpy(), table["user"].to_pylist(), settings)
+    asked = asked_users(dataset, earlier, viewers, settings["users"])
+    booster, rows = learn(dataset, viewers, scaled_program(dataset, earlier, liked), asked, settings, out)
     (out / "model.txt").write_text(booster.model_to_string(), encoding="utf-8")
     write_rows(out / "rows.parquet", settings["columns"], rows)
 
     measured = measure(dataset, liked, viewers, booster, settings)
     said = [
         f"films-ranker on {len(rows):,} candidates of {len(asked):,} users, as of the instants before their last likes",
-        f"NDCG@10 on what {measured['users']:,} users liked later: {_shown(measured['ranker'])}; by retrieval alone "
-        f"{_shown(measured['retrieval'])}; change {_shown(measured['change'], '{:+.1%}')}",
+        f"NDCG@10 on what {measured['users']:,} users liked later: {shown(measured['ranker'])}; by retrieval alone "
+        f"{shown(measured['retrieval'])}; change {shown(measured['change'], '{:+.1%}')}",
     ]
     return write_report(Report(out, said, measured))
+
+
+def learn(
+    dataset: Dataset,
+    viewers: Viewers,
+    program: CompiledProgram,
+    asked: list[Asked],
+    settings: Mapping[str, Any],
+    out: Path,
+) -> tuple[Any, NDArray[np.float64]]:
+    """The booster that learns from these users, and its rows; the table of them goes to ``out``."""
+    labels = _labels(dataset, asked, settings)
+    table = training_table(viewers, program, labels, out / "training.parquet")
+    rows = columns_of(table, settings["columns"])
+    return fit_ranker(rows, table["liked"].to_numpy(), table["user"].to_pylist(), settings), rows
 
 
 def fit_ranker(rows: NDArray[np.float64], liked: NDArray[Any], users: list[str], settings: Mapping[str, Any]) -> Any:
@@ -109,6 +116,8 @@ def fit_ranker(rows: NDArray[np.float64], liked: NDArray[Any], users: list[str],
         "min_data_in_leaf": settings["rows_per_leaf"],
         "lambda_l2": 5.0,
         "feature_fraction": 0.7,
+        "bagging_fraction": settings.get("bagging", 1.0),
+        "bagging_freq": 1 if "bagging" in settings else 0,
         "seed": settings["seed"],
         "deterministic": True,
         "force_row_wise": True,
@@ -122,8 +131,8 @@ def measure(
     dataset: Dataset, liked: Split, viewers: Viewers, booster: Any, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """NDCG@10 on what users liked later, of the candidates by the ranker and by retrieval, as a device orders them."""
-    asked = list(_asked(dataset, liked, viewers, settings["users"]))
-    popularity = _popularity(dataset, liked)
+    asked = asked_users(dataset, liked, viewers, settings["users"])
+    popularity = popularity_of(dataset, liked)
     program = zoo_program(dataset.catalogue, popularity.astype(int).tolist())
     rows, sizes = [], []
     for each in asked:
@@ -132,8 +141,8 @@ def measure(
     scores = np.split(booster.predict(np.concatenate(rows)), np.cumsum(sizes)[:-1])
     targets = Targets([each.targets for each in asked], len(dataset.catalogue))
     found = {
-        "retrieval": _ndcg([each.pool.rows[: each.pool.retrieved] for each in asked], targets),
-        "ranker": _ndcg([_ordered(each.pool, own) for each, own in zip(asked, scores, strict=True)], targets),
+        "retrieval": ndcg_of([each.pool.rows[: each.pool.retrieved] for each in asked], targets),
+        "ranker": ndcg_of([ordered(each.pool, own) for each, own in zip(asked, scores, strict=True)], targets),
     }
     bootstrap = Bootstrap(len(asked), 2000)
     estimates = {name: bootstrap.mean(ndcg) for name, ndcg in found.items()}
@@ -142,7 +151,7 @@ def measure(
         "data": dataset.name,
         "users": len(asked),
         "candidates": float(np.mean(sizes)),
-        **{name: _numbers(estimate) for name, estimate in estimates.items()},
+        **{name: numbers_of(estimate) for name, estimate in estimates.items()},
     }
 
 
@@ -168,21 +177,43 @@ def candidate_rows(
     return rows
 
 
-def _split(dataset: Dataset) -> Split:
+def likes_of(dataset: Dataset) -> Split:
+    """What is positive, the last of each user held out, as films-als holds it out."""
     recipe = resources.files("model_zoo.films_als") / "recipe.toml"
     with resources.as_file(recipe) as path:
         return temporal_split(positives(dataset.interactions, read_recipe(path).minimum_rating))
 
 
+def scaled_program(dataset: Dataset, earlier: Split, liked: Split) -> CompiledProgram:
+    """The feature program as of the earlier split.
+
+    Popularity is counted on fewer likes than a bundle's: it is brought to the same scale, so that thresholds mean the
+    same there.
+    """
+    scaled = popularity_of(dataset, earlier) * (len(liked.train) / len(earlier.train))
+    return zoo_program(dataset.catalogue, np.rint(scaled).astype(np.int64).tolist())
+
+
+def asked_users(dataset: Dataset, split: Split, viewers: Viewers, most: int) -> list[Asked]:
+    """Users with something held out and a history before it, at most so many.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = list(_asked(dataset, split, viewers, most))
+    if not found:
+        raise DataError("no user has enough likes", place=f"data set {dataset.name!r}", remedy="give more interactions")
+    return found
+
+
 def _asked(dataset: Dataset, split: Split, viewers: Viewers, most: int) -> Iterator[Asked]:
-    """Users with something held out and a history before it, at most so many."""
     with resources.as_file(resources.files("model_zoo.films_als") / "recipe.toml") as path:
         recipe = read_recipe(path)
         settings = tomllib.loads(path.read_text(encoding="utf-8"))["train"]
     trained = fit_als(split.train, len(dataset.catalogue), settings)
     model = FactorModel(trained.item_factors.astype(np.float64), settings["regularization"], settings["alpha"], "")
     source = CandidateSource(model, recipe.policy(model.alpha), viewers, dataset.catalogue.item_ids)
-    popularity = _popularity(dataset, split)
+    popularity = popularity_of(dataset, split)
     users = np.unique(split.held_out.user)
     if len(users) > most:
         users = np.sort(np.random.Generator(np.random.PCG64(0)).choice(users, most, replace=False))
@@ -194,7 +225,8 @@ def _asked(dataset: Dataset, split: Split, viewers: Viewers, most: int) -> Itera
             yield Asked(user, before, np.unique(split.held_out.item[own]), pool)
 
 
-def _popularity(dataset: Dataset, split: Split) -> NDArray[np.float64]:
+def popularity_of(dataset: Dataset, split: Split) -> NDArray[np.float64]:
+    """How many of the positive interactions that may be learned from each item has."""
     return np.bincount(split.train.item, minlength=len(dataset.catalogue)).astype(np.float64)
 
 
@@ -218,21 +250,25 @@ def _labels(dataset: Dataset, asked: list[Asked], settings: Mapping[str, Any]) -
     return labels
 
 
-def _ordered(pool: Pool, scores: NDArray[np.float64]) -> NDArray[np.int32]:
+def ordered(pool: Pool, scores: NDArray[np.float64]) -> NDArray[np.int32]:
+    """The candidates by their scores, best first."""
     return pool.rows[np.lexsort((pool.rows, -scores))]
 
 
-def _ndcg(orders: list[NDArray[np.int32]], targets: Targets) -> NDArray[np.float64]:
+def ndcg_of(orders: list[NDArray[np.int32]], targets: Targets) -> NDArray[np.float64]:
+    """NDCG@10 of each user's list."""
     rankings: Rankings = np.full((len(orders), 10), -1, np.int32)
     for user, order in enumerate(orders):
         rankings[user, : min(10, len(order))] = order[:10]
     return ndcg_at(10, targets.hits(rankings), targets.counts)
 
 
-def _numbers(estimate: Estimate) -> dict[str, float]:
+def numbers_of(estimate: Estimate) -> dict[str, float]:
+    """An estimate for a report."""
     return {"value": float(estimate.value), "low": float(estimate.low), "high": float(estimate.high)}
 
 
-def _shown(numbers: Mapping[str, float], form: str = "{:.4f}") -> str:
+def shown(numbers: Mapping[str, float], form: str = "{:.4f}") -> str:
+    """An estimate for people."""
     value, low, high = (form.format(numbers[name]) for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"

@@ -1,8 +1,9 @@
 """A real MLServer with a bundle, for tests of the server and of its clients; and a small heavy bundle to serve.
 
-The small bundle is that of :mod:`tests.sdk.serving_factory` with another ranker, which reads what the device sends:
-``match`` and ``popularity`` and ``year`` (of the candidate), ``likes_30d``, ``latest.0`` (category) and
-``retrieval.score``. Its catalogue is that of the device's, so the same rows mean the same films.
+The small bundle is that of :mod:`tests.sdk.serving_factory` with another ranker, which reads what the device sends and
+``match`` and ``popularity`` and ``year`` (of the candidate), ``likes_30d``, ``latest.0`` (category),
+``retrieval.score`` and that of the latest five items. Its catalogue is that of the device's, so the same rows mean the
+same films.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from nearhand_converters.recipe import TableRecipe
 from tests import tiny
 from tests.sdk import serving_factory
 
+RECENT_SCORE = f"{RETRIEVAL_SCORE}.5"
 _STARTS = 3
 _PATIENCE_S = 60.0
 
@@ -72,15 +74,19 @@ class HeavyServer:
 
 
 @contextmanager
-def running_heavy(bundle: Path, folder: Path) -> Iterator[HeavyServer]:
+def running_heavy(bundle: Path, folder: Path, **settings: Any) -> Iterator[HeavyServer]:
     """``mlserver start`` of a folder written below ``folder``, ready when the block begins; killed if it does not end.
 
     The block may end the process itself.
+
+    Args:
+        settings: more of MLServer's own.
     """
     log = folder / "mlserver.log"
     for _ in range(_STARTS):  # a free port may be taken before the server has it
         port = _free_port()
         server = {"host": "127.0.0.1", "http_port": port, "grpc_port": 0, "metrics_endpoint": None}
+        server |= settings
         served = write_settings(bundle, folder / "served", server=server)
         model = json.loads((served / "model-settings.json").read_text(encoding="utf-8"))["name"]
         with log.open("wb") as out:
@@ -141,9 +147,15 @@ def _heavy_bundle() -> Path:
             "likes_30d": generator.integers(0, 12, count),
             "latest.0": pd.Categorical(generator.integers(0, tiny.TASTES + 2, count)),
             RETRIEVAL_SCORE: generator.uniform(-0.2, 1.2, count),
+            RECENT_SCORE: generator.uniform(-0.2, 1.2, count),
         }
     )
-    target = 3 * rows[RETRIEVAL_SCORE] + rows["match"] * (1 + rows["likes_30d"] / 6) + rows["popularity"] / 60
+    target = (
+        2 * rows[RETRIEVAL_SCORE]
+        + 3 * rows[RECENT_SCORE]
+        + rows["match"] * (1 + rows["likes_30d"] / 6)
+        + rows["popularity"] / 60
+    )
     target += (rows["year"] - 1985) / 70 + 0.2 * rows["latest.0"].astype(int)
     model = lightgbm.LGBMRegressor(n_estimators=60, n_jobs=1, verbose=-1, random_state=1, deterministic=True)
     recipe = TableRecipe(name="heavy-order", role="ranker", licence="CC0-1.0", rows=300, golden_rows=4)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_zoo.replays import zoo_program
-from nearhand import UsageError
+from nearhand import Personalizer, UsageError
+from nearhand.bundle import install_bundle
 from nearhand.features import CompiledProgram, FeatureFold, ReplayEvent
-from nearhand.ranking import SentFeatures, feature_places
+from nearhand.ranking import FeatureRows, RowEncoder, SentFeatures, feature_places, retrieval_windows
+from nearhand.version import __version__
+from nearhand_cloud.heavy import HeavyModel
 from nearhand_converters.data import Catalogue
+from tests import tiny
+from tests.cloud.heavy_server import RECENT_SCORE, heavy_bundle
+from tests.sdk import serving_factory
 
 HOUR_MS = 3_600_000
 FILMS = 40
@@ -87,3 +95,49 @@ def test_what_is_not_sent_is_that_of_nobody() -> None:
     found, own = sent.candidates(sent.vector(None), item_ids), nobody.candidates(0, item_ids)
     np.testing.assert_array_equal(found.floats, own.floats)
     np.testing.assert_array_equal(found.ints, own.ints)
+
+
+def test_scores_of_the_latest_items_go_to_their_column(tmp_path: Path) -> None:
+    folder = install_bundle(heavy_bundle(), tmp_path, sdk_version=__version__)
+    model = folder.manifest.table_model("heavy-order")
+    assert retrieval_windows(model.columns) == (5,)
+    program = serving_factory.program()
+    encoder = RowEncoder(model.columns, folder.vocabularies(), folder.thresholds(model))
+    rows = FeatureRows(program, model, encoder, retrieval_windows(model.columns))
+    fold = FeatureFold(program)
+    vector, candidates = fold.read(0), fold.candidates(0, ["m_1", "m_2"])
+    scores = np.array([[0.1, 0.2], [0.3, 0.4]])
+    numbers = rows.rows(vector, candidates, None, scores).numbers
+    names = [column.name for column in model.numbers]
+    np.testing.assert_array_equal(numbers[:, names.index("retrieval.score")], [0.1, 0.3])
+    np.testing.assert_array_equal(numbers[:, names.index(RECENT_SCORE)], [0.2, 0.4])
+    assert np.isnan(rows.rows(vector, candidates).numbers[:, names.index(RECENT_SCORE)]).all()
+    with pytest.raises(UsageError, match="give one for each of the 2 candidates and of the windows"):
+        rows.rows(vector, candidates, None, scores[:, 0])
+
+
+def test_the_latest_items_count_by_themselves() -> None:
+    history, weights = list(range(0, 90, 3)), [4.0] * 30
+    candidates = list(range(100, 200))
+    with HeavyModel.open(heavy_bundle()) as model:
+        found = model.scores(history, weights, candidates)
+        assert found.tolist() == model.scores([-1, *history, -1], [9.0, *weights, 9.0], candidates).tolist()
+        moved = model.scores(history[::-1], weights, candidates)  # the same taste, and other latest items
+        assert not np.allclose(found, moved)
+        assert len(np.unique(found)) > 10
+
+
+def test_a_device_refuses_it(tmp_path: Path) -> None:
+    """Its ranker reads what a device does not compute."""
+    with pytest.raises(UsageError, match=f"column '{RECENT_SCORE}' is a retrieval score of the latest items only"):
+        Personalizer.open(heavy_bundle(), tmp_path)
+
+
+def test_a_bundle_without_a_ranker_gives_retrieval_scores(tiny: tiny.Tiny) -> None:
+    table = tiny.tables["fp32"].astype(np.float64)
+    with HeavyModel.open(tiny.path) as model:
+        assert (model.columns, model.program) == ((), "")
+        found = model.scores([3, 9], [4.0, 4.0], [15, 21, 4])
+    history = table[[3, 9]]
+    user = np.linalg.solve(np.eye(table.shape[1]) + 3 * history.T @ history, 4 * history.sum(axis=0))
+    np.testing.assert_allclose(found, table[[15, 21, 4]] @ user, atol=1e-4)

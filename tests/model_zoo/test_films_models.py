@@ -42,6 +42,7 @@ from tests.end_to_end.commands import run
 
 ROOT = Path(__file__).parents[2]
 DAY_MS = 86_400_000
+OVER_FEATURES = ("films-ranker", "films-churn", "films-segments")
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class TestTables:
 
     def test_reports(self, built: Zoo) -> None:
         measured = {
-            model: json.loads((built.folder / model / "measured.json").read_text()) for model in list(MODELS)[1:]
+            model: json.loads((built.folder / model / "measured.json").read_text()) for model in OVER_FEATURES
         }
         assert 0 < measured["films-ranker"]["retrieval"]["value"] < 1
         assert measured["films-ranker"]["change"]["low"] < measured["films-ranker"]["change"]["high"]
@@ -177,7 +178,7 @@ class TestTables:
             assert found["said"][0].startswith(model)
 
     def test_every_folder_is_ready_for_the_converter(self, built: Zoo) -> None:
-        for model in list(MODELS)[1:]:
+        for model in OVER_FEATURES:
             found = CliRunner().invoke(zoo, ["find", str(built.folder / model), "Heat"])
             assert (found.exit_code, len(found.output.split(","))) == (0, 1)
             assert 'licence = "Apache-2.0"' in (built.folder / model / "recipe.toml").read_text()

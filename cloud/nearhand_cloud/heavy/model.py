@@ -21,7 +21,7 @@ from nearhand.config import Config
 from nearhand.errors import ModelError, UsageError
 from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
 from nearhand.monitoring import Meter
-from nearhand.ranking import FeatureRows, Predictor, SentFeatures, TableRows
+from nearhand.ranking import FeatureRows, Predictor, SentFeatures, TableRows, retrieval_windows
 from nearhand.retrieval import Retriever, open_retriever, padded
 from nearhand.runtime import installed_runtimes
 from nearhand.version import __version__
@@ -49,17 +49,24 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Ranker:
+    """
+    Attributes:
+        windows: of how many of the latest items it reads retrieval scores, beside those of the whole history.
+    """
+
     predictor: Predictor
     rows: FeatureRows
     sent: SentFeatures
+    windows: tuple[int, ...]
 
 
 class HeavyModel:
     """Scores candidates from a history and a profile's features. Make one with :meth:`open`; safe for several threads.
 
     The retrieval score of a candidate is the inner product of its vector and of the user's, whom the bundle's encoder
-    makes of the history. Where the bundle's list policy has a ranker, that gives the scores, of the retrieval scores
-    and the features that the bundle's program makes of the profile's.
+    makes of the history. Where the bundle's list policy has a ranker, that gives the scores: of the retrieval scores,
+    which it may read of the latest items alone too, and of the features that the bundle's program makes of the
+    profile's.
 
     Attributes:
         name, version: the bundle's.
@@ -170,10 +177,9 @@ class HeavyModel:
             ModelError: a model fails, or gives a number that is not finite.
         """
         with self._lock:  # what reads features keeps what it has looked up
-            retrieved = [self._retrieved(asked) for asked in lists]
             if self._ranker is None:
-                return retrieved
-            rows = [self._rows(self._ranker, *each) for each in zip(lists, retrieved, strict=True)]
+                return [self._retrieved(asked, self.window) for asked in lists]
+            rows = [self._rows(self._ranker, asked) for asked in lists]
             table = TableRows(
                 np.concatenate([each.numbers for each in rows]), np.concatenate([each.categories for each in rows])
             )
@@ -193,18 +199,22 @@ class HeavyModel:
     ) -> None:
         self.close()
 
-    def _retrieved(self, asked: Asked) -> NDArray[np.float32]:
-        user = self._retriever.encode(*padded(asked.history.tolist(), asked.weights.tolist(), self.window))
+    def _retrieved(self, asked: Asked, latest: int) -> NDArray[np.float32]:
+        """The retrieval scores that the latest items of the history give."""
+        rows, weights = asked.history[-latest:].tolist(), asked.weights[-latest:].tolist()
+        user = self._retriever.encode(*padded(rows, weights, self.window))
         scores: NDArray[np.float32] = self._vectors[asked.candidates] @ user.vector[0]
         if not np.isfinite(scores).all():
             remedy = "check the weights, or build the bundle again"
             raise ModelError("gives a number that is not finite", place="encoder", remedy=remedy)
         return scores
 
-    def _rows(self, ranker: _Ranker, asked: Asked, retrieved: NDArray[np.float32]) -> TableRows:
+    def _rows(self, ranker: _Ranker, asked: Asked) -> TableRows:
+        retrieved = [self._retrieved(asked, latest) for latest in (self.window, *ranker.windows)]
+        scores = np.stack(retrieved, axis=1) if ranker.windows else retrieved[0]
         vector = ranker.sent.vector(asked.features)
         features = ranker.sent.candidates(vector, [self._item_ids[row] for row in asked.candidates.tolist()])
-        return ranker.rows.rows(vector, features, None, retrieved.astype(np.float64))
+        return ranker.rows.rows(vector, features, None, scores.astype(np.float64))
 
     def _check_rows(self, name: str, rows: NDArray[np.int32]) -> None:
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.items):
@@ -219,7 +229,8 @@ def _open_ranker(folder: BundleFolder, name: str, selftests: Path) -> _Ranker:
     program = _program(folder)
     sent = SentFeatures.read_by(program, [column.name for column in model.columns])
     predictor = Predictor.of(folder, name, config=Config(runtime="onnx"), selftests=selftests)
-    return _Ranker(predictor, FeatureRows(program, model, predictor.encoder), sent)
+    windows = retrieval_windows(model.columns)
+    return _Ranker(predictor, FeatureRows(program, model, predictor.encoder, windows), sent, windows)
 
 
 def _program(folder: BundleFolder) -> CompiledProgram:

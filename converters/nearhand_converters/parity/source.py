@@ -18,11 +18,18 @@ class SourceModel:
         width = self._factors.shape[1]
         self._gram = self._factors.T @ self._factors + model.regularization * np.eye(width)
 
-    def scores(self, rows: NDArray[np.int32], confidences: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float64 [items] for a history of distinct rows."""
+    def scores(
+        self, rows: NDArray[np.int32], confidences: NDArray[np.float64], items: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float64]:
+        """float64 [items] for a history of distinct rows.
+
+        Args:
+            items: the rows to score; None: all.
+        """
         history = self._factors[rows]
         matrix = self._gram + (history.T * (np.abs(confidences) - 1)) @ history
-        scores: NDArray[np.float64] = self._factors @ np.linalg.solve(matrix, np.maximum(confidences, 0) @ history)
+        scored = self._factors if items is None else self._factors[items]
+        scores: NDArray[np.float64] = scored @ np.linalg.solve(matrix, np.maximum(confidences, 0) @ history)
         return scores
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from nearhand.ranking.feature_rows import RETRIEVAL_SCORE, FeaturePlace, FeatureRows, check_columns, feature_places
+from nearhand.ranking.feature_rows import (
+    RETRIEVAL_SCORE,
+    FeaturePlace,
+    FeatureRows,
+    check_columns,
+    feature_places,
+    retrieval_windows,
+)
 from nearhand.ranking.filters import AppliedFilter, Catalogue, Filter, Kept, Predicate
 from nearhand.ranking.listing import Listed, Listing, Uniform, intra_list_diversity
 from nearhand.ranking.predictor import Predictions, Predictor
@@ -14,4 +21,4 @@ __all__ = ["Predictions", "Predictor", "RowEncoder", "Table", "TableRows", "chec
 __all__ += ["AppliedFilter", "Catalogue", "Filter", "Kept", "Predicate"]
 __all__ += ["Listed", "Listing", "Uniform", "intra_list_diversity"]
 __all__ += ["RETRIEVAL_SCORE", "FeaturePlace", "FeatureRows", "check_columns", "feature_places"]
-__all__ += ["SentFeatures"]
+__all__ += ["SentFeatures", "retrieval_windows"]

@@ -7,12 +7,14 @@ request's context.
 A number column ``retrieval.score`` of a ranker is the score with which each candidate was retrieved: the inner product
 of its vector and the user's, the one number in which the tastes of other users are. It is missing for candidates that
 do not come from the history, as the popular ones of a new user. A program and a context cannot have that name.
+``retrieval.score.20`` is the same score from the latest 20 items of the history only: where it is computed, which is
+not on a device, it tells the taste of the hour from that of years.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -28,6 +30,7 @@ from nearhand.records import dataclass
 
 CONTEXT = "context."
 RETRIEVAL_SCORE = "retrieval.score"
+_RECENT_SCORE = re.compile(re.escape(RETRIEVAL_SCORE) + r"\.([1-9][0-9]{0,3})")
 _LARGEST_LOOKUP = 1 << 18
 """Codes of whole numbers that lie further apart are found text by text: a megabyte for a column is enough."""
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,9}")
@@ -58,20 +61,41 @@ def feature_places(program: CompiledProgram) -> dict[str, FeaturePlace]:
     }
 
 
-def check_columns(program: CompiledProgram, model: TableModel) -> None:
+def retrieval_windows(columns: Iterable[Column]) -> tuple[int, ...]:
+    """Of how many of the latest items a model reads retrieval scores, beside those of the whole history; ascending."""
+    found = (_RECENT_SCORE.fullmatch(column.name) for column in columns)
+    return tuple(sorted(int(match[1]) for match in found if match))
+
+
+def _score_places(windows: Sequence[int]) -> dict[str, int]:
+    """The columns of retrieval scores: name → their place among those that are given."""
+    names = (RETRIEVAL_SCORE, *(f"{RETRIEVAL_SCORE}.{window}" for window in windows))
+    return {name: place for place, name in enumerate(names)}
+
+
+def check_columns(program: CompiledProgram, model: TableModel, windows: Sequence[int] = ()) -> None:
     """Whether a program, and the context of a request, give what a model reads.
+
+    Args:
+        windows: see :class:`FeatureRows`.
 
     Raises:
         UsageError: see :class:`FeatureRows`.
     """
-    places = feature_places(program)
+    places, scores = feature_places(program), _score_places(windows)
     for column in model.columns:
-        _check(column, places, program, model)
+        _check(column, places, scores, program, model)
 
 
-def _check(column: Column, places: Mapping[str, FeaturePlace], program: CompiledProgram, model: TableModel) -> None:
+def _check(
+    column: Column,
+    places: Mapping[str, FeaturePlace],
+    scores: Collection[str],
+    program: CompiledProgram,
+    model: TableModel,
+) -> None:
     name, place = column.name, f"{model.role} {model.name}"
-    if name == RETRIEVAL_SCORE:
+    if name in scores:
         if model.role == "predictor":
             raise _not_for_predictors(name, place)
         if column.kind != "number" or not column.missing:
@@ -82,6 +106,12 @@ def _check(column: Column, places: Mapping[str, FeaturePlace], program: Compiled
                 remedy="train it as a number that may be missing: popular candidates of a new user have none",
             )
         return
+    if _RECENT_SCORE.fullmatch(name):
+        raise UsageError(
+            f"column {name!r} is a retrieval score of the latest items only, which is not computed here",
+            place=place,
+            remedy="serve the bundle with nearhand-cloud, or train the ranker for devices without the column",
+        )
     if name not in places:
         if name.startswith(CONTEXT) and name != CONTEXT:
             return
@@ -106,13 +136,17 @@ class FeatureRows:
         reads_retrieval: whether the retrieval scores are read.
     """
 
-    def __init__(self, program: CompiledProgram, model: TableModel, encoder: RowEncoder) -> None:
+    def __init__(
+        self, program: CompiledProgram, model: TableModel, encoder: RowEncoder, windows: Sequence[int] = ()
+    ) -> None:
         """
         Args:
             encoder: of the model's columns.
+            windows: of how many of the latest items retrieval scores are given, beside those of the whole history.
         """
         self._encoder = encoder
-        check_columns(program, model)
+        check_columns(program, model, windows)
+        self._scores = _score_places(windows)
         self._places = feature_places(program)
         self._widths = len(model.numbers), len(model.categories)
         numbers = {column.name: to for to, column in enumerate(model.numbers)}
@@ -121,9 +155,9 @@ class FeatureRows:
         tables = {name: _lookup(codes[name]) for name in categories if self._is(name, "int32")}
         quick = {name: table for name, table in tables.items() if table is not None}
         self._profile, self._item = (self._gathering(of, numbers, categories, quick) for of in ("profile", "item"))
-        self._retrieval = numbers.get(RETRIEVAL_SCORE)
-        self.reads_retrieval = self._retrieval is not None
-        given = {*self._places, RETRIEVAL_SCORE}
+        self._retrieval = [(numbers[name], place) for name, place in self._scores.items() if name in numbers]
+        self.reads_retrieval = bool(self._retrieval)
+        given = {*self._places, *self._scores}
         asked = [column for column in model.columns if column.name not in given]
         self._context = [
             (column, (numbers if column.kind == "number" else categories)[column.name], codes.get(column.name, {}))
@@ -156,6 +190,7 @@ class FeatureRows:
             candidates: of the same instant; None: there is one row, of the profile alone.
             context: the situation of the request. What it does not have is missing.
             retrieval_scores: float64 [candidates], read by a model with the column; NaN, or None for all, is missing.
+                With windows [candidates, 1 + windows], those of the whole history first.
 
         Returns:
             A row for each candidate, or one.
@@ -170,11 +205,12 @@ class FeatureRows:
                 "reads features of candidates", place="rows(candidates)", remedy="give the candidates' features"
             )
         count = 1 if candidates is None else len(candidates.floats)
-        if retrieval_scores is not None and retrieval_scores.shape != (count,):
+        expected = (count,) if len(self._scores) == 1 else (count, len(self._scores))
+        if retrieval_scores is not None and retrieval_scores.shape != expected:
             raise UsageError(
                 f"retrieval scores of the shape {list(retrieval_scores.shape)}",
                 place="rows(retrieval_scores)",
-                remedy=f"give one for each of the {count} candidates",
+                remedy=f"give one for each of the {count} candidates" + (" and of the windows" if expected[1:] else ""),
             )
         numbers = np.empty((count, self._widths[0]), np.float64)
         categories = np.empty((count, self._widths[1]), np.int32)
@@ -187,8 +223,8 @@ class FeatureRows:
             self._profile.fill(numbers, categories, vector)
         if candidates is not None:
             self._item.fill(numbers, categories, candidates)
-        if self._retrieval is not None:
-            numbers[:, self._retrieval] = np.nan if retrieval_scores is None else retrieval_scores
+        for to, place in self._retrieval:
+            numbers[:, to] = _score(retrieval_scores, place)
         for column, to, codes in self._context:
             value = _of_context(context, column.name.removeprefix(CONTEXT))
             if column.kind == "number":
@@ -258,8 +294,8 @@ class FeatureRows:
         found: dict[str, Any] = {}
         for column in columns:
             place = self._places.get(column.name)
-            if column.name == RETRIEVAL_SCORE:
-                found[column.name] = retrieval_scores
+            if column.name in self._scores:
+                found[column.name] = _score(retrieval_scores, self._scores[column.name])
             elif place is None:
                 found[column.name] = _of_context(context, column.name.removeprefix(CONTEXT))
             else:
@@ -388,6 +424,13 @@ def _array(
     """[places] of the profile, or [candidates, places]."""
     features = vector if of == "profile" or candidates is None else candidates
     return features.floats if dtype == "float32" else features.ints
+
+
+def _score(retrieval_scores: NDArray[np.float64] | None, place: int) -> NDArray[np.float64] | float:
+    """The candidates' scores of one kind: float64 [candidates], or NaN for all."""
+    if retrieval_scores is None:
+        return np.nan
+    return retrieval_scores if retrieval_scores.ndim == 1 else retrieval_scores[:, place]
 
 
 def _of_context(context: Mapping[str, Scalar] | None, name: str) -> Scalar:
