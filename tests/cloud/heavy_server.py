@@ -36,7 +36,7 @@ from tests.sdk import serving_factory
 
 RECENT_SCORE = f"{RETRIEVAL_SCORE}.5"
 _STARTS = 3
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)

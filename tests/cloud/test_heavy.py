@@ -210,6 +210,7 @@ def test_a_body_that_is_no_request_is_the_clients_fault(server: HeavyServer) -> 
         assert 400 <= status < 500, (status, body[:40])
 
 
+@pytest.mark.torture  # the worker imports all of it again
 def test_a_worker_process_of_mlserver_batches_as_well(model: HeavyModel, tmp_path: Path) -> None:
     with running_heavy(heavy_bundle(), tmp_path, parallel_workers=1) as server:
         cases = [_case(model, seed) for seed in range(6)]

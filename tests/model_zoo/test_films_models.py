@@ -166,9 +166,7 @@ class TestTables:
             assert not ((times > at - HOUR_MS) & (times <= at)).any()
 
     def test_reports(self, built: Zoo) -> None:
-        measured = {
-            model: json.loads((built.folder / model / "measured.json").read_text()) for model in OVER_FEATURES
-        }
+        measured = {model: json.loads((built.folder / model / "measured.json").read_text()) for model in OVER_FEATURES}
         assert 0 < measured["films-ranker"]["retrieval"]["value"] < 1
         assert measured["films-ranker"]["change"]["low"] < measured["films-ranker"]["change"]["high"]
         assert 0.5 < measured["films-churn"]["auc"]["value"] < 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ _PADDING = -1
 class HeavyRuntime(MLModel):  # type: ignore[misc] # mlserver has no types
     """Serves one bundle."""
 
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self._closing = ExitStack()  # MLServer unloads what did not load, too
+
     async def load(self) -> bool:
         """Verify and load the bundle that ``parameters.uri`` names.
 
@@ -53,8 +58,10 @@ class HeavyRuntime(MLModel):  # type: ignore[misc] # mlserver has no types
         self.outputs = [_described(OUTPUT, self._heavy)]
         self._settings.platform = "nearhand"
         self._settings.versions = [self._heavy.version]
-        self._batches = _Batches(batching, self._heavy)
-        self._batcher = AdaptiveBatcher(self._batches) if batching.max_batch_size > 1 else self._batches
+        self._closing.callback(self._heavy.close)
+        batches = _Batches(batching, self._heavy)
+        self._closing.callback(batches.close)
+        self._batcher = AdaptiveBatcher(batches) if batching.max_batch_size > 1 else batches
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
@@ -98,8 +105,7 @@ class HeavyRuntime(MLModel):  # type: ignore[misc] # mlserver has no types
 
     async def unload(self) -> bool:
         """Free the models and remove what was unpacked."""
-        self._batches.close()
-        self._heavy.close()
+        self._closing.close()
         return True
 
 
