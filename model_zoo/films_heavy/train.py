@@ -63,7 +63,7 @@ def _train(dataset: Dataset, out: Path, settings: Mapping[str, Any]) -> Report:
     policy, trained = _retrieval(out / RETRIEVAL)
     factors = fit_als(earlier.train, len(dataset.catalogue), trained).item_factors.astype(np.float64)
     model = FactorModel(factors, trained["regularization"], trained["alpha"], "")
-    source = _Source(dataset, model, policy, viewers, program, settings["columns"])
+    source = CandidateRows(dataset, model, policy, viewers, program, settings["columns"])
     parts = [(each, source.rows(each)) for each in asked if np.isin(each.pool.rows, each.targets).any()]
     rows = np.concatenate([part for _, part in parts])
     chosen = np.concatenate([np.isin(each.pool.rows, each.targets) for each, _ in parts]).astype(int)
@@ -94,7 +94,7 @@ class _History:
         return self.rows[start:], self.confidences[start:]
 
 
-class _Source:
+class CandidateRows:
     """Makes the rows of candidates as the server does, from what may be learned."""
 
     def __init__(
@@ -168,7 +168,7 @@ def _measure(
     program = zoo_program(dataset.catalogue, ranker.popularity_of(dataset, liked).astype(int).tolist())
     policy, _ = _retrieval(retrieval)
     model = read_factors(retrieval / "model.npz")
-    source = _Source(dataset, model, policy, viewers, program, settings["columns"])
+    source = CandidateRows(dataset, model, policy, viewers, program, settings["columns"])
     asked = ranker.asked_users(dataset, liked, viewers, settings["users"])
     columns = _device_settings()["columns"]
     orders: dict[str, list[NDArray[np.int32]]] = {"heavy": [], "device": []}
