@@ -31,6 +31,7 @@ class ItemTable:
     columns: Mapping[str, Sequence[Cell]]
     rows: Mapping[str, int] = field(default_factory=dict, repr=False)
     _grouped: dict[str, Grouped[Any]] = field(init=False, repr=False, default_factory=dict)
+    _kinds: dict[str, set[type]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -75,8 +76,11 @@ class ItemTable:
 
     def kinds(self, name: str) -> set[type]:
         """The types of a column's cells."""
-        found = self._grouped.get(name)
-        return set(map(type, self.columns[name] if found is None else found.distinct))
+        found = self._kinds.get(name)
+        if found is None:
+            groups = self._grouped.get(name)
+            found = self._kinds[name] = set(map(type, self.columns[name] if groups is None else groups.distinct))
+        return found
 
     def digest(self, columns: Sequence[str]) -> str:
         """sha256, in hexadecimal, of the item ids and some of the columns: what state that was folded rests on."""
