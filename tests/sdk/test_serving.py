@@ -292,7 +292,7 @@ def test_pinned_items_stand_where_they_are_pinned(device: Device) -> None:
         assert {found[place].propensity for place in (0, 3, 9)} == {1.0}
 
 
-@pytest.mark.parametrize("device_of", ["device", "ranked"])
+@pytest.mark.parametrize("device_of", ["device", "blended"])
 def test_few_of_many_are_listed_as_they_are_among_many(
     request: pytest.FixtureRequest, device_of: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
