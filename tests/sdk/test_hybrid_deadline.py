@@ -13,9 +13,9 @@ from nearhand.clock import SystemClock
 from nearhand.hybrid import HybridConfig, RoutePolicy
 from tests.oip.models import RERANK
 from tests.oip.servers import scripted
+from tests.sdk.hybrid_device import FAULTS, LIKED
 from tests.sdk.serving_device import Device, assert_valid, record
 from tests.sdk.serving_factory import serving_bundle
-from tests.sdk.test_hybrid_lists import FAULTS, LIKED
 
 DEADLINE_MS = 150.0
 RUN = 4

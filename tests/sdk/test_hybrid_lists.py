@@ -1,13 +1,9 @@
-"""Lists that are ranked in the cloud if all allows it, by a real server in another process that fails on demand."""
+"""Lists that are ranked in the cloud if all allows it, by a real server in another process."""
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearhand import Personalizer, Recommendation, UsageError
-from nearhand.errors import CancelledError, StorageError
-from nearhand.hybrid import HybridConfig, HybridStatus, RoutePolicy, Surroundings
+from nearhand import Personalizer
+from nearhand.errors import StorageError
+from nearhand.hybrid import RoutePolicy, Surroundings
 from nearhand.privacy import Audit
 from nearhand.testing import ManualClock
-from tests.oip.models import RERANK, rerank
+from tests.oip.models import rerank
 from tests.oip.servers import Scripted, scripted
-from tests.sdk.hooked_runtime import Gate, HookedRuntime
+from tests.sdk.hybrid_device import LIKED, LONG_MS, config, hybrid, opened, sent, sources
+from tests.sdk.lives import Keys
 from tests.sdk.serving_device import Device, assert_valid, record
 from tests.sdk.serving_factory import LISTING, serving_bundle
-
-LIKED = [0, 6, 12, 18]
-PATIENT = RoutePolicy(timeout_ms=10_000, reserve_ms=50)  # on a busy machine too, the answer is there
-LONG_MS = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -55,38 +48,6 @@ def uncapped(device: Device) -> Path:
     folder = device.folder / "uncapped"
     folder.mkdir(parents=True, exist_ok=True)
     return serving_bundle(folder, listing=replace(LISTING, category_cap=0))
-
-
-def config(server: Scripted, policy: RoutePolicy = PATIENT, **changes: Any) -> HybridConfig:
-    return HybridConfig(server.url, model=RERANK, policy=policy, **changes)
-
-
-@contextmanager
-def opened(
-    device: Device, server: Scripted, policy: RoutePolicy = PATIENT, *, liked: Sequence[int] = LIKED, **options: Any
-) -> Iterator[Personalizer]:
-    """A profile whose user allows it, and likes some films."""
-    options = {"hybrid": config(server, policy), **options}
-    with device.opened(**options) as one:
-        one.privacy.set_consent("sync")
-        record(one, "item_liked", liked)
-        yield one
-
-
-def hybrid(one: Personalizer) -> HybridStatus:
-    found = one.status().hybrid
-    assert found is not None
-    return found
-
-
-def sources(recommendations: Sequence[Recommendation]) -> set[str]:
-    return {each.source for each in recommendations}
-
-
-def sent(server: Scripted) -> dict[str, Any]:
-    """The JSON of the latest question."""
-    found: dict[str, Any] = json.loads(server.counts()["last"]["text"])
-    return found
 
 
 @pytest.mark.parametrize(("deadline_ms", "where"), [(None, "cloud"), (LONG_MS, "cloud"), (1400, "both")])
@@ -321,202 +282,18 @@ def test_nobody_is_asked_for_a_new_user(device: Device, server: Scripted) -> Non
         assert hybrid(one).decisions == {"local": {"no_history": 1}}
 
 
-FAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "not ready": ({"kind": "status", "status": 400, "text": '{"error": "not ready"}'}, {"status_400"}),
-    "404": ({"kind": "status", "status": 404}, {"status_404"}),
-    "429": ({"kind": "status", "status": 429, "headers": {"Retry-After": "7"}}, {"status_429"}),
-    "500": ({"kind": "status", "status": 500, "text": "<html>"}, {"status_500"}),
-    "503": ({"kind": "status", "status": 503}, {"status_503"}),
-    "redirect": ({"kind": "status", "status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}, {"status_302"}),
-    "nothing": ({"kind": "status", "status": 204}, {"status_204"}),
-    "silence": ({"kind": "silence"}, {"late", "timeout"}),
-    "reset": ({"kind": "reset"}, {"network"}),
-    "slow head": ({"kind": "slow_head"}, {"late", "timeout"}),
-    "slow body": ({"kind": "slow_body"}, {"late", "timeout"}),
-    "cut": ({"kind": "cut"}, {"network"}),
-    "huge": ({"kind": "huge"}, {"too_large"}),
-    "catalogue": ({"kind": "status", "status": 400, "text": '{"error": "catalogue: is another"}'}, {"catalogue"}),
-    "page": ({"kind": "status", "status": 200, "text": "<html>Log in first</html>"}, {"malformed"}),
-    "deep": ({"kind": "status", "status": 200, "text": "[" * 50_000}, {"malformed"}),
-    **{
-        how: ({"kind": "twist", "how": how}, {"malformed"})
-        for how in (
-            "shape", "count", "fewer", "dtype", "nan", "overflow", "texts", "missing", "name", "id", "twice",
-            "more_bytes",
-        )
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize(
-    ("deadline_ms", "binary"), [(None, True), (None, False), (150, True)], ids=["bytes", "json", "deadline"]
-)
-def test_whatever_the_server_does_there_is_a_list_of_the_device_and_the_reason_is_told(
-    device: Device, server: Scripted, fault: str, deadline_ms: float | None, binary: bool
-) -> None:
-    changes, outcomes = FAULTS[fault]
-    settings = config(server, RoutePolicy(timeout_ms=300) if "late" in outcomes else PATIENT, binary=binary)
-    with opened(device, server, hybrid=settings) as one:
-        one.recommend(10)  # it knows what the server is
-        server.fail(**changes)
-        found = one.recommend(10, deadline_ms=deadline_ms)
-        assert_valid(found, 10, absent=LIKED)
-        assert {each.explanation.basis for each in found} == {"score"}
-        outcome = hybrid(one).last[-1].outcome
-        if deadline_ms is None:
-            assert sources(found) == {"local"}
-            assert outcome in outcomes
-            assert one.status().degradations == {f"the cloud's ranking was not used: {outcome}": 1}
-        else:  # on a busy machine little may fit into it, but for a list
-            assert "cloud" not in sources(found)
-            assert outcome in {*outcomes, "late", "timeout", "local"}
-
-
-def test_the_server_is_killed_in_the_session_and_the_next_list_is_the_devices(device: Device) -> None:
-    with scripted() as server, opened(device, server) as one:
-        assert sources(one.recommend(10)) == {"cloud"}
-        server.kill()
-        for _ in range(5):
-            assert_valid(found := one.recommend(10, deadline_ms=LONG_MS), 10, absent=LIKED)
-            assert sources(found) == {"local"}
-        assert hybrid(one).outcomes == {"cloud": 1, "network": 3, "local": 2}
-        assert hybrid(one).decisions["local"] == {"breaker_open": 2}
-        assert hybrid(one).breaker == "open"
-
-
-def test_the_breaker_opens_and_recovers(device: Device, server: Scripted) -> None:
-    clock = ManualClock()
-    with opened(device, server, clock=clock) as one:
-        server.fail("status", status=500)
-        for _ in range(3):
-            one.recommend(10)
-        assert (hybrid(one).breaker, hybrid(one).opens_in_ms) == ("open", 1000)
-        before = server.counts()
-        for _ in range(5):
-            assert sources(one.recommend(10)) == {"local"}
-        assert server.counts() == before
-        clock.advance(1000)
-        assert hybrid(one).breaker == "half_open"
-        one.recommend(10)  # the trial fails
-        assert (hybrid(one).breaker, hybrid(one).opens_in_ms) == ("open", 2000)
-        server.fail()
-        clock.advance(2000)
-        assert sources(one.recommend(10)) == {"cloud"}
-        assert hybrid(one).breaker == "closed"
-        assert hybrid(one).last[-1].reason == "probe"
-
-
-def test_retry_after_is_kept_to(device: Device, server: Scripted) -> None:
-    clock = ManualClock()
-    with opened(device, server, clock=clock) as one:
-        server.fail("status", status=429, headers={"Retry-After": "90"})
-        one.recommend(10)
-        assert (hybrid(one).breaker, hybrid(one).opens_in_ms) == ("open", 90_000)
-        server.fail()
-        clock.advance(89_999)
-        assert sources(one.recommend(10)) == {"local"}
-        clock.advance(1)
-        assert sources(one.recommend(10)) == {"cloud"}
-
-
-def test_a_server_that_takes_too_long_is_not_asked_if_there_is_a_deadline(device: Device, server: Scripted) -> None:
-    with opened(device, server, RoutePolicy(breaker_failures=100, timeout_ms=5000)) as one:
-        server.fail("delay", seconds=0.4)
-        for _ in range(5):
-            assert sources(one.recommend(10)) == {"cloud"}
-        assert (hybrid(one).p90_ms or 0) >= 400
-        before = server.counts()["requests"]
-        assert sources(one.recommend(10, deadline_ms=400)) == {"local"}
-        assert hybrid(one).last[-1].reason == "deadline"
-        assert server.counts()["requests"] == before
-        assert sources(one.recommend(10)) == {"cloud"}  # there is time
-
-
-def test_the_cloud_is_not_waited_for_beyond_the_deadline_and_calls_do_not_pile_up(
-    device: Device, server: Scripted
-) -> None:
-    with opened(device, server, RoutePolicy(breaker_failures=100)) as one:
-        one.recommend(10)
-        server.fail("silence")
-        for _ in range(6):
-            start = time.perf_counter()
-            found = one.recommend(10, deadline_ms=150)
-            assert time.perf_counter() - start < 1
-            assert sources(found) == {"local"}
-            assert hybrid(one).in_flight <= 2
-        assert len([each for each in threading.enumerate() if each.name == "nearhand-hybrid"]) <= 2
-
-
-def test_closing_waits_for_nobody(device: Device, server: Scripted) -> None:
-    server.fail("silence")
-    with opened(device, server, RoutePolicy(timeout_ms=60_000)) as one, ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(one.recommend, 10)
-        while not hybrid(one).in_flight:
-            pass
-        start = time.perf_counter()
-        one.close()
-        assert time.perf_counter() - start < 5
-        with pytest.raises(UsageError):
-            asking.result(10)
-
-
-def test_who_cancels_does_not_wait_for_the_cloud(device: Device, server: Scripted) -> None:
-    server.fail("silence")
-    cancelled = threading.Event()
-    with opened(device, server, RoutePolicy(timeout_ms=60_000)) as one, ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(one.recommend, 10, cancelled=cancelled)
-        while not hybrid(one).in_flight:
-            pass
-        cancelled.set()
-        with pytest.raises(CancelledError):
-            asking.result(10)
-        assert hybrid(one).outcomes == {"cancelled": 1}
-        assert hybrid(one).breaker == "closed"
-
-
-def test_other_lists_are_made_while_one_waits_for_the_cloud(device: Device, server: Scripted) -> None:
-    server.fail("silence")
-    with opened(device, server, RoutePolicy(timeout_ms=60_000)) as one, ThreadPoolExecutor(1) as pool:
-        cancelled = threading.Event()
-        asking = pool.submit(one.recommend, 10, cancelled=cancelled)
-        while not hybrid(one).in_flight:
-            pass
-        one.privacy.set_consent("local")
-        assert sources(one.recommend(10)) == {"local"}  # with no deadline: it does not wait its turn
-        cancelled.set()
-        with pytest.raises(CancelledError):
-            asking.result(10)
-
-
-def test_a_profile_that_is_erased_while_the_cloud_is_waited_for_leaves_no_trace(
-    device: Device, server: Scripted
-) -> None:
-    server.fail("delay", seconds=0.3)
-    with opened(device, server) as one, ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(one.recommend, 10)
-        while not hybrid(one).calls:
-            pass
-        one.privacy.erase()
-        found = asking.result(30)
-        assert sources(found) == {"fallback"}  # as a new profile
-        (noted,) = device.exposures(one)
-        assert noted.source == "fallback"
-
-
-def test_a_ranker_that_is_slow_is_left_out_while_the_cloud_answers(device: Device, server: Scripted) -> None:
-    runtime = HookedRuntime()
-    with opened(device, server, runtime=runtime) as one:
-        one.recommend(10)
-        one.privacy.set_consent("local")
-        one.recommend(10)  # the device's ranker is loaded
+def test_an_encrypted_profile_lets_go_what_any_other_does(device: Device, server: Scripted) -> None:
+    with device.opened(hybrid=config(server), key_provider=Keys()) as one:
+        record(one, "item_liked", [0, 6])
         one.privacy.set_consent("sync")
-        runtime.before = gate = Gate("order")
-        try:
-            assert sources(one.recommend(10, deadline_ms=1000)) == {"cloud"}
-            assert hybrid(one).last[-1].where == "both"
-        finally:
-            gate.open()
+        assert sources(one.recommend(10)) == {"local"}
+        record(one, "item_liked", [18, 12, 0])
+        assert sources(one.recommend(10)) == {"cloud"}
+        assert sent(server)["inputs"][0]["shape"] == [1, 3]
+        one.privacy.set_consent("sync", include_past=True)
+        one.recommend(10)
+        assert sent(server)["inputs"][0]["shape"] == [1, 4]
+        assert [each.what for each in one.privacy.audit()] == ["history and candidates"]
 
 
 def test_without_a_configuration_there_is_no_cloud(device: Device) -> None:

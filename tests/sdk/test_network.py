@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -24,22 +28,48 @@ def transport() -> Iterator[Transport]:
 
 
 @contextmanager
-def server(*behaviours: Behaviour) -> Iterator[str]:
+def server(*behaviours: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server on a free port; its n-th connection is treated as the n-th behaviour says, once a request was read."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
             for behaviour in behaviours:
                 connection, _ = listening.accept()
+                if tls is not None:
+                    connection = tls.wrap_socket(connection, server_side=True)
                 with connection, suppress(OSError):
                     connection.recv(65_536)
                     behaviour(connection)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{listening.getsockname()[1]}/"
         thread.join(10)
         assert not thread.is_alive()
+
+
+def make_certificate(folder: Path) -> Path:
+    """A certificate of this machine, signed by itself, with its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "certificate.pem"
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(made.public_bytes(pem) + private)
+    return path
 
 
 def sends(*parts: bytes) -> Behaviour:
@@ -111,6 +141,27 @@ def test_nobody_listens(transport: Transport) -> None:
 def test_a_trickle_meets_the_deadline(transport: Transport, head: bytes) -> None:
     with server(trickles(head)) as url, pytest.raises(DeadlineError, match="within 200 ms"):
         transport.send(Call("GET", url, timeout_ms=200))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_same_over_tls(transport: Transport, late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    treat = (
+        trickles(b"HTTP/1.1 200 OK\r\nX-Long: ") if late else sends(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    )
+
+    def behaviour(connection: socket.socket) -> None:
+        treat(connection)
+
+    with server(behaviour, tls=context) as url:
+        if late:
+            with pytest.raises(DeadlineError):
+                transport.send(Call("GET", url, timeout_ms=500))
+        else:
+            assert transport.send(Call("GET", url)).body == b"ok"
 
 
 def test_silence_meets_the_deadline(transport: Transport) -> None:
