@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -168,9 +169,8 @@ class World:
         self.gone |= set(self.recorded)
 
 
-@given(st.lists(STEPS, min_size=4, max_size=20))
-@settings(max_examples=200)
-def test_what_may_leave_is_stored_once_and_nothing_else_ever_leaves(steps: list[tuple[Any, ...]]) -> None:
+def live(steps: list[tuple[Any, ...]]) -> None:
+    """Take the steps, and compare what there is in the end."""
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         cursors = [0, 0]
@@ -189,3 +189,16 @@ def test_what_may_leave_is_stored_once_and_nothing_else_ever_leaves(steps: list[
         assert set(world.endpoint.seen) <= world.allowed
         assert report.dropped.get("too large", 0) == len(world.dropped) or world.erasures
         world.device.close()
+
+
+@given(st.lists(STEPS, min_size=4, max_size=20))
+@settings(max_examples=80)
+def test_what_may_leave_is_stored_once_and_nothing_else_ever_leaves(steps: list[tuple[Any, ...]]) -> None:
+    live(steps)
+
+
+@pytest.mark.soak
+@given(st.lists(STEPS, min_size=8, max_size=40))
+@settings(max_examples=1000)
+def test_the_same_in_longer_lives(steps: list[tuple[Any, ...]]) -> None:
+    live(steps)
