@@ -147,6 +147,18 @@ def test_scores_without_are_those_of_the_model_refitted_without_each(
         np.testing.assert_allclose(found[:, at], exact_scores(*left, items), rtol=0, atol=1e-9)
 
 
+def test_products_in_portions_are_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.Generator(np.random.PCG64(3))
+    history, items = (generator.normal(0, 0.2, (count, 16)).astype(np.float32) for count in (40, 7))
+    confidences = generator.choice([-2.0, 1.0, 3.0], 40)
+    whole = contributions(history, confidences, items), scores_without(history, confidences, items)
+    for most in (1, 100, 1000):
+        monkeypatch.setattr("nearhand.explain.attribution._ONE_THREAD", most)
+        portions = contributions(history, confidences, items), scores_without(history, confidences, items)
+        for one, other in zip(whole, portions, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
 def test_without_an_item_that_is_all_there_is_nothing_can_be_solved() -> None:
     """Of −½ on a row of length 2, A would be −1 without the other one."""
     rows, confidences = np.array([[2.0], [2.0]], np.float32), np.array([0.5, 2.0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -452,6 +454,32 @@ def test_a_data_folder_that_cannot_be_used_is_a_storage_error(opened: Open, data
     path.write_text("a file where a folder is needed")
     with pytest.raises(StorageError):
         opened()
+
+
+# The start
+
+
+LATE = (
+    *("hashlib", "hmac", "random", "zlib", "asyncio", "concurrent.futures"),
+    *("nearhand.bundle.archive", "nearhand.decisions", "nearhand.explain.occlusion", "nearhand.explain.texts"),
+    *("nearhand.learning.learner", "nearhand.privacy.privacy", "nearhand.sync.syncer", "nearhand.hybrid"),
+)
+"""What a first list does not need."""
+
+
+def test_a_first_list_imports_only_what_it_needs(tiny: Tiny, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from nearhand.runtime import installed_runtimes
+installed_runtimes()[{RUNTIMES[0]!r}]()  # what a runtime imports is its own
+before = set(sys.modules)
+from nearhand import Config, Personalizer
+with Personalizer.open(sys.argv[1], sys.argv[2], config=Config(runtime={RUNTIMES[0]!r})) as one:
+    assert one.recommend(10)
+    print(*sorted(set({LATE!r}) & (set(sys.modules) - before)))
+"""
+    command = [sys.executable, "-c", code, str(tiny.slot.folder), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == []
 
 
 # Status, and the end
