@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from films_app.engine import FLIGHT_MODE, Engine
 from nearhand.testing import ManualClock
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 T = TypeVar("T")
 START = 1_760_000_000_000
@@ -39,6 +43,22 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
         precisions=["fp32", "int8"],
     )
     return out
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Real Chromium, without a window."""
+    pytest.importorskip("flet_web", reason="the app's toolkit is not installed")
+    pytest.importorskip("playwright", reason="Playwright is not installed")
+    from tests.demo_app.phone import CHROMIUM, browser
+
+    if not CHROMIUM.exists():
+        missing = f"{CHROMIUM} is not there: apt-get install chromium"
+        if os.environ.get("NEARHAND_REQUIRE_BROWSER") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with browser() as started:
+        yield started
 
 
 @pytest.fixture
