@@ -271,8 +271,11 @@ def test_addresses_are_checked_and_named() -> None:
         Addresses.named({"FILMS_ENDPOINT": "https://films.example"})
     with pytest.raises(UsageError, match="films\\.example"):
         Addresses.named({"FILMS_HEAVY": "films.example"})
-    found = Addresses.named({"FILMS_HEAVY": "https://films.example", "OTHER": "1"})
-    assert found == Addresses(heavy="https://films.example")
+    found = Addresses.named({"FILMS_HEAVY": "https://films.example", "FILMS_HEAVY_MODEL": "large", "OTHER": "1"})
+    assert found == Addresses(heavy="https://films.example", heavy_model="large")
+    config = found.hybrid_config()
+    assert config is not None
+    assert (config.endpoint, config.model) == ("https://films.example", "large")
     assert found.hosts == "films.example"
     assert "key" not in repr(Addresses("https://films.example", "key"))
     both = Addresses("https://a.example", "key", "http://127.0.0.1:9000")

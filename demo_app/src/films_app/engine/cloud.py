@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -32,7 +32,8 @@ class Addresses:
 
     Attributes:
         endpoint: of the events that the user allows to be sent; write_key: which it knows the app by.
-        heavy: of a server of the Open Inference Protocol that ranks lists with a larger model.
+        heavy: of a server of the Open Inference Protocol that ranks lists with a larger model; heavy_model: its name
+            there; "": that of the app's own bundle.
 
     Raises:
         UsageError: one of them cannot be used; names it.
@@ -41,6 +42,7 @@ class Addresses:
     endpoint: str = ""
     write_key: str = field(default="", repr=False)
     heavy: str = ""
+    heavy_model: str = ""
 
     def __post_init__(self) -> None:
         self.sync_config()
@@ -48,9 +50,11 @@ class Addresses:
 
     @classmethod
     def named(cls, environment: Mapping[str, str]) -> Addresses | None:
-        """Those of ``FILMS_ENDPOINT``, ``FILMS_WRITE_KEY`` and ``FILMS_HEAVY``; None: there is none of them."""
-        names = ("FILMS_ENDPOINT", "FILMS_WRITE_KEY", "FILMS_HEAVY")
-        found = [environment.get(name, "") for name in names]
+        """Those of ``FILMS_ENDPOINT``, ``FILMS_WRITE_KEY``, ``FILMS_HEAVY`` and ``FILMS_HEAVY_MODEL``.
+
+        None: there is none of them.
+        """
+        found = [environment.get(f"FILMS_{name.name.upper()}", "") for name in fields(cls)]
         return cls(*found) if any(found) else None
 
     @property
@@ -79,7 +83,7 @@ class Addresses:
         from nearhand.hybrid import HybridConfig, RoutePolicy
 
         policy = RoutePolicy(metered=True, confident_from=1.1, timeout_ms=ASKING_MS)
-        return HybridConfig(self.heavy, policy=policy)
+        return HybridConfig(self.heavy, self.heavy_model or None, policy=policy)
 
 
 @dataclass(frozen=True)

@@ -338,7 +338,7 @@ class Engine:
             self._language = language
             if self._addresses is None:
                 chosen = self.settings
-                self._addresses = Addresses(chosen.endpoint, chosen.write_key, chosen.heavy)
+                self._addresses = Addresses(chosen.endpoint, chosen.write_key, chosen.heavy, chosen.heavy_model)
             self._personalizer = self._opened(language, self._runtime, self._precision)
             folder = open_slot(Path(self._personalizer.status().slot), __version__)
             self._manifest = folder.manifest

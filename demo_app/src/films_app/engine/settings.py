@@ -21,8 +21,9 @@ class Settings:
         language: of the texts, such as ``de``; "": the device's.
         is_in_flight: whether the app's network access is refused.
         asks_cloud: whether the user wants lists to be ranked in the cloud, where there is a server for it.
-        endpoint, write_key, heavy: where the app may reach out to; see :class:`films_app.engine.Addresses`. Whoever
-            installs the app writes them; they are not the user's, and stay when the user erases everything.
+        endpoint, write_key, heavy, heavy_model: where the app may reach out to; see
+            :class:`films_app.engine.Addresses`. Whoever installs the app writes them; they are not the user's, and stay
+            when the user erases everything.
     """
 
     is_welcomed: bool = False
@@ -33,6 +34,7 @@ class Settings:
     endpoint: str = ""
     write_key: str = ""
     heavy: str = ""
+    heavy_model: str = ""
 
 
 class SettingsFile:
@@ -62,7 +64,7 @@ class SettingsFile:
     def erase(self) -> None:
         """Forget all that the user has chosen."""
         now = self.current
-        kept = Settings(endpoint=now.endpoint, write_key=now.write_key, heavy=now.heavy)
+        kept = Settings(**{name: getattr(now, name) for name in ("endpoint", "write_key", "heavy", "heavy_model")})
         self._path.unlink(missing_ok=True)
         self.current = Settings()
         if kept != self.current:
