@@ -46,7 +46,7 @@ app: .venv/.app ## The films app on http://127.0.0.1:8550, in a browser of this 
 cloud: .venv/.cloud ## The endpoint on http://127.0.0.1:8700, for development: its data in build/cloud, its key "development".
 	$(BIN)/python -m nearhand_cloud --data build/cloud --write-key development
 
-screens: .venv/.app ## Pictures of every screen of the films app, in dark and in light, into docs/screens; needs Chromium.
+screens: .venv/.app .venv/.cloud ## Pictures of every screen of the films app, in dark and in light, into docs/screens; needs Chromium.
 	@test -f $(BUNDLE) || $(MAKE) --no-print-directory demo
 	$(BIN)/python -m tests.demo_app.screens $(BUNDLE) docs/screens
 

@@ -17,6 +17,8 @@ from films_app.engine.settings import SettingsFile
 from nearhand import Event, Personalizer
 from nearhand.bundle import open_slot
 from nearhand.version import __version__
+from tests.cloud.endpoint import running_endpoint
+from tests.cloud.heavy_server import running_heavy
 from tests.demo_app.phone import DESKTOP, PHONE, TABLET, Phone, browser, served
 
 _DAY_MS = 86_400_000
@@ -52,6 +54,7 @@ def main(bundle: Path, folder: Path) -> None:
                             wide.sees("heading", "Picked for you")
                             _take(wide, folder / f"for-you-{name}.jpg")
                             wide.close()
+        _beyond(bundle, folder, Path(data))
     with tempfile.TemporaryDirectory() as data, browser() as chromium, served(bundle, Path(data)) as address:
         phone = Phone.open(chromium, address, PHONE)
         phone.sees("heading", "Pick films you love")
@@ -63,6 +66,50 @@ def main(bundle: Path, folder: Path) -> None:
         phone.sees("heading", "What may be kept?")
         _take(phone, folder / "consent-dark.jpg")
         phone.close()
+
+
+def _beyond(bundle: Path, folder: Path, data: Path) -> None:
+    """What there is more if the app is given an endpoint and a server of lists."""
+    with (
+        tempfile.TemporaryDirectory() as servers,
+        running_endpoint(Path(servers)) as endpoint,
+        running_heavy(bundle, Path(servers)) as heavy,
+        browser() as chromium,
+    ):
+        for look in ("dark", "light"):
+            addresses = {"endpoint": endpoint.url, "write_key": endpoint.write_key, "heavy": heavy.url}
+            SettingsFile(data / "settings.json").change(look=look, asks_cloud=True, **addresses)
+            with Personalizer.open(bundle, data) as personalizer:
+                personalizer.privacy.set_consent("sync")
+            with served(bundle, data) as address:
+                phone = Phone.open(chromium, address, PHONE)
+                _tour_beyond(phone, partial(_take_into, phone, folder, look))
+                phone.close()
+
+
+def _tour_beyond(phone: Phone, take: Callable[[str], None]) -> None:
+    phone.sees("heading", "Picked for you")
+    phone.tap(next(name for name in phone.names("button") if name.startswith("Like ")))
+    phone.says("You like ")
+    phone.settle()
+    for _ in range(8):  # the first answers of a server that has just been started are late
+        phone.tap("Make the lists anew")
+        phone.settle()
+    take("for-you-cloud")
+    phone.go("Engine")
+    phone.sees("heading", "Time to make a list")
+    phone.tap_in_view("Send now")
+    phone.says("Sent: ")
+    phone.tap_in_view("Ask the cloud", "switch")
+    phone.tap_in_view("Ask the cloud", "switch")
+    phone.settle()
+    take("engine-cloud")
+    phone.go("Privacy")
+    phone.sees("heading", "What may be kept")
+    take("privacy-cloud")
+    phone.page.mouse.move(PHONE[0] / 2, PHONE[1] / 2)
+    phone.page.mouse.wheel(0, 700)
+    take("privacy-cloud-more")
 
 
 def _live(bundle: Path, data: Path) -> None:

@@ -83,7 +83,8 @@ class Addresses:
         from nearhand.hybrid import HybridConfig, RoutePolicy
 
         policy = RoutePolicy(metered=True, confident_from=1.1, timeout_ms=ASKING_MS)
-        return HybridConfig(self.heavy, self.heavy_model or None, policy=policy)
+        # Features follow from all of the history, and would keep those from the cloud who have agreed only lately.
+        return HybridConfig(self.heavy, self.heavy_model or None, policy=policy, shares_features=False)
 
 
 @dataclass(frozen=True)

@@ -38,29 +38,28 @@ def CloudCards(cloud: Cloud, hood: Hood, language: str) -> ft.Control:  # noqa: 
     return ft.Column(cards, spacing=theme.MORE, tight=True, horizontal_alignment=ft.CrossAxisAlignment.STRETCH)
 
 
-def chip(texts: Texts, source: Source) -> ft.Control:
-    """Where a list was ranked."""
-    is_cloud = source == "cloud"
+def chip(texts: Texts, source: Source, *, has_words: bool) -> ft.Control:
+    """Where a list was ranked. Without words, beside a heading that needs the room, it says so to who listens."""
+    label = texts(f"source.{source}")
+    shown: list[ft.Control] = [_mark(is_cloud=source == "cloud", size=14)]
+    if has_words:
+        shown.append(theme.small(label, color=theme.INK, max_lines=1))
     return ft.Semantics(
         content=ft.Container(
-            ft.Row(
-                [
-                    ft.Icon(
-                        ft.Icons.CLOUD_OUTLINED if is_cloud else ft.Icons.SMARTPHONE,
-                        size=14,
-                        color=theme.ACCENT if is_cloud else theme.QUIET,
-                    ),
-                    theme.small(texts(f"source.{source}"), color=theme.INK, max_lines=1),
-                ],
-                spacing=theme.HALF,
-                tight=True,
-            ),
+            ft.Row(shown, spacing=theme.HALF, tight=True),
             bgcolor=theme.RAISED,
             border_radius=theme.MORE,
-            padding=ft.Padding.symmetric(horizontal=theme.UNIT, vertical=2),
+            padding=ft.Padding.symmetric(horizontal=theme.UNIT, vertical=theme.HALF),
         ),
+        label=label,
         container=True,
+        exclude_semantics=True,
     )
+
+
+def _mark(*, is_cloud: bool, size: int) -> ft.Icon:
+    icon, colour = (ft.Icons.CLOUD_OUTLINED, theme.ACCENT) if is_cloud else (ft.Icons.SMARTPHONE, theme.QUIET)
+    return ft.Icon(icon, size=size, color=colour)
 
 
 @part
@@ -248,11 +247,7 @@ def _decision(texts: Texts, decision: RouteDecision) -> ft.Control:
     )
     return ft.Row(
         [
-            ft.Icon(
-                ft.Icons.CLOUD_OUTLINED if is_cloud else ft.Icons.SMARTPHONE,
-                size=16,
-                color=theme.ACCENT if is_cloud else theme.QUIET,
-            ),
+            _mark(is_cloud=is_cloud, size=16),
             theme.small(text, expand=True),
         ],
         spacing=theme.UNIT,

@@ -142,7 +142,7 @@ def _Hero(  # noqa: N802
             ft.Row(
                 [
                     theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2, expand=True),
-                    *([] if source is None else [chip(texts, source)]),
+                    *([] if source is None else [chip(texts, source, has_words=True)]),
                 ]
             ),
             parts.headed(theme.display(film.title, 36, max_lines=3, overflow=ft.TextOverflow.ELLIPSIS)),
@@ -205,7 +205,7 @@ def _Rail(  # noqa: N802
     for_you: ForYou, slot: str, name: str, films: tuple[Film, ...], source: Source | None, language: str
 ) -> ft.Control:
     heading = parts.headed(theme.heading(name, max_lines=1, overflow=ft.TextOverflow.ELLIPSIS))
-    where = [] if source is None else [chip(for_you.session.texts, source)]
+    where = [] if source is None else [chip(for_you.session.texts, source, has_words=False)]
 
     def scrolled(event: ft.OnScrollEvent) -> None:
         for_you.left[slot] = max(int((event.pixels - theme.MORE) // (CARD_WIDTH + _GAP)), 0)
