@@ -51,6 +51,13 @@ _TABS = """document.querySelector('[role=tab]')
     || document.querySelector('flt-semantics-host').innerText.includes('Tab 1 of 5')"""
 
 
+_LINES = """() => {
+    const host = document.querySelector('flt-semantics-host');
+    const labels = [...host.querySelectorAll('[aria-label]')].map(one => one.getAttribute('aria-label'));
+    return [host.innerText, ...labels].join('\\n').split('\\n');
+}"""
+
+
 @contextmanager
 def served(bundle: Path, data: Path) -> Iterator[str]:
     """The app's server on a free port of this machine, until the block is left; its address."""
@@ -186,6 +193,10 @@ class Phone:
             if self.appears("button", finds):
                 return
         raise AssertionError(f"{text!r}, typed into {name!r}, found no {finds.pattern!r}")
+
+    def lines(self) -> list[str]:
+        """All that can be read or listened to just now, line by line."""
+        return [str(line).strip() for line in self.page.evaluate(_LINES)]
 
     def settle(self, milliseconds: int = 1200) -> None:
         """Let what moves come to rest, for a picture."""

@@ -92,17 +92,18 @@ def _tour_beyond(phone: Phone, take: Callable[[str], None]) -> None:
     phone.tap(next(name for name in phone.names("button") if name.startswith("Like ")))
     phone.says("You like ")
     phone.settle()
-    for _ in range(8):  # the first answers of a server that has just been started are late
+    for _ in range(30):  # the first answers of a server that has just been started are late
+        if "Cloud" in phone.lines():
+            break
         phone.tap("Make the lists anew")
         phone.settle()
+    phone.settle(6000)  # until nothing is said any more
     take("for-you-cloud")
     phone.go("Engine")
     phone.sees("heading", "Time to make a list")
     phone.tap_in_view("Send now")
     phone.says("Sent: ")
-    phone.tap_in_view("Ask the cloud", "switch")
-    phone.tap_in_view("Ask the cloud", "switch")
-    phone.settle()
+    phone.page.mouse.wheel(0, 400)
     take("engine-cloud")
     phone.go("Privacy")
     phone.sees("heading", "What may be kept")

@@ -12,7 +12,7 @@ pytest.importorskip("flet_web", reason="the app's toolkit is not installed")
 pytest.importorskip("playwright", reason="Playwright is not installed")
 pytest.importorskip("nearhand_cloud", reason="the endpoint is not installed")
 
-from playwright.sync_api import Browser, TimeoutError
+from playwright.sync_api import Browser
 
 from nearhand import Personalizer
 from nearhand.bundle import open_slot
@@ -22,15 +22,6 @@ from tests.cloud.endpoint import Endpoint, running_endpoint
 from tests.cloud.heavy_server import HeavyServer, running_heavy
 from tests.demo_app.phone import PATIENCE_MS, PHONE, Phone, served
 from tests.demo_app.test_browser import check_what_can_be_touched
-
-_ALL = """() => {
-    const host = document.querySelector('flt-semantics-host');
-    const labels = [...host.querySelectorAll('[aria-label]')].map(one => one.getAttribute('aria-label'));
-    return [host.innerText, ...labels].join('\\n');
-}"""
-_CHIPS = f"({_ALL})().split('\\n').map(line => line.trim()).filter(line => /^(On this device|Cloud)$/.test(line))"
-_FROM_CLOUD = f"{_CHIPS}.includes('Cloud')"
-_ONLY_HERE = f"{_CHIPS}.length > 1 && !{_CHIPS}.includes('Cloud')"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +89,7 @@ def read_down_to(phone: Phone, text: str) -> None:
     """Scroll down until that can be read: what is far out of sight is not there for who listens either."""
     width, height = PHONE
     for _ in range(60):
-        if text in str(phone.page.evaluate(_ALL)):
+        if any(text in line for line in phone.lines()):
             return
         phone.page.mouse.move(width / 2, height / 2)
         phone.page.mouse.wheel(0, 200)
@@ -107,15 +98,20 @@ def read_down_to(phone: Phone, text: str) -> None:
 
 
 def until_the_cloud_has_ranked(phone: Phone) -> None:
-    """Make the lists anew until the first one is the cloud's: on a machine that has much to do it may come late."""
+    """Make the lists anew until one is the cloud's: on a machine that has much to do it may come too late."""
     for _ in range(40):
         phone.tap("Make the lists anew")
-        try:
-            phone.page.wait_for_function(_FROM_CLOUD, timeout=1500)
-        except TimeoutError:
-            continue
-        return
+        for _ in range(10):
+            if "Cloud" in phone.lines():
+                return
+            phone.page.wait_for_timeout(100)
     raise AssertionError("no list came from the cloud")
+
+
+def is_all_from_here(phone: Phone) -> bool:
+    """Whether each list that can be seen says that this device has ranked it."""
+    lines = phone.lines()
+    return "On this device" in lines and "Cloud" not in lines
 
 
 def test_the_whole_story_of_what_leaves(  # noqa: PLR0915 - it is one
@@ -177,7 +173,7 @@ def test_the_whole_story_of_what_leaves(  # noqa: PLR0915 - it is one
     heavy.process.kill()
     heavy.process.wait()
     phone.tap("Make the lists anew")
-    phone.page.wait_for_function(_ONLY_HERE)
+    wait_until(phone, lambda: is_all_from_here(phone))
     phone.go("Engine")
     read_down_to(phone, "On this device: the server cannot be reached")
 
@@ -188,7 +184,7 @@ def test_the_whole_story_of_what_leaves(  # noqa: PLR0915 - it is one
     phone.says("Flight mode is on: the app was refused the network, and nothing was sent.")
     phone.go("For you")
     phone.tap("Make the lists anew")
-    phone.page.wait_for_function(_ONLY_HERE)
+    wait_until(phone, lambda: is_all_from_here(phone))
     phone.go("Engine")
     read_down_to(phone, "On this device: flight mode")
     assert entries(films, tmp_path) == audited
