@@ -95,7 +95,7 @@ _CLOUD_EVENT = _object(
 )
 _FEATURE = _object(
     {
-        "name": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]+$"},
+        "name": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\u0000-\u001f]+$"},
         "values": {
             "type": "array",
             "minItems": 1,
@@ -103,7 +103,7 @@ _FEATURE = _object(
             "items": {"type": "number", "minimum": -3.4e38, "maximum": 3.4e38},
         },
         "ttl_ms": {"type": "integer", "minimum": 1, "maximum": 2**53 - 1},
-        "source": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]+$"},
+        "source": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\u0000-\u001f]+$"},
     },
     additionalProperties=False,
 )

@@ -13,7 +13,6 @@ from typing import Any
 from nearhand.errors import EventError
 from nearhand.events import EVENT_TYPES, RESET, Event, validate
 from nearhand.events.event import MAX_EVENT_BYTES
-from nearhand.ids import is_id
 from nearhand_cloud.documents import whole
 from nearhand_cloud.events import StoredEvent
 from nearhand_cloud.refusal import RefusalError
@@ -51,6 +50,7 @@ _CODES = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_ID = re.compile("[0-9a-f]{32}")  # as nearhand.ids.is_id
 _INT64 = 2**63
 
 
@@ -281,7 +281,7 @@ def _bytes(raw: object) -> int:
 
 
 def _install(value: object, place: str) -> str:
-    if not isinstance(value, str) or not is_id(value):
+    if not isinstance(value, str) or not _ID.fullmatch(value):
         raise _BadEventError(
             "install", f"{place} has {reprlib.repr(value)}, not an install id of 32 hexadecimal digits"
         )
