@@ -73,7 +73,7 @@ def test_the_settings_command_writes_what_mlserver_reads(tmp_path: Path) -> None
     assert done.stdout == f"wrote {folder}; serve it with: mlserver start {folder}\n"
     settings = json.loads((folder / "model-settings.json").read_text(encoding="utf-8"))
     assert settings["name"] == "tiny-heavy"
-    assert settings["parameters"]["extra"] == {"max_batch_size": 8, "max_batch_time": 0.005}
+    assert settings["parameters"]["extra"] == {"max_batch_size": 8, "max_batch_time": 0.002}
     assert (folder / "heavy.nearhand").read_bytes() == heavy_bundle().read_bytes()
     missing = subprocess.run(
         [*command[:-2], str(tmp_path / "none"), str(folder)], capture_output=True, text=True, check=False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +95,9 @@ class HeavyModel:
         self._closing = closing
         self._vectors = _item_vectors(retriever, self.items)
         self._lock = threading.Lock()
+        # The encoder takes most of the time, and runs outside of Python's lock.
+        self._threads = ThreadPoolExecutor(_cores(), thread_name_prefix="nearhand-encoder")
+        closing.callback(self._threads.shutdown)
 
     @classmethod
     def open(cls, bundle: str | Path) -> HeavyModel:
@@ -176,10 +181,14 @@ class HeavyModel:
         Raises:
             ModelError: a model fails, or gives a number that is not finite.
         """
+        latest = (self.window, *(() if self._ranker is None else self._ranker.windows))
+        asked_for = [(asked, count) for asked in lists for count in latest]
+        found = list(self._threads.map(self._retrieved, *zip(*asked_for, strict=True)))
+        retrieved = [found[start : start + len(latest)] for start in range(0, len(found), len(latest))]
+        if self._ranker is None:
+            return [scores for (scores,) in retrieved]
         with self._lock:  # what reads features keeps what it has looked up
-            if self._ranker is None:
-                return [self._retrieved(asked, self.window) for asked in lists]
-            rows = [self._rows(self._ranker, asked) for asked in lists]
+            rows = [self._rows(self._ranker, asked, scores) for asked, scores in zip(lists, retrieved, strict=True)]
             table = TableRows(
                 np.concatenate([each.numbers for each in rows]), np.concatenate([each.categories for each in rows])
             )
@@ -209,8 +218,7 @@ class HeavyModel:
             raise ModelError("gives a number that is not finite", place="encoder", remedy=remedy)
         return scores
 
-    def _rows(self, ranker: _Ranker, asked: Asked) -> TableRows:
-        retrieved = [self._retrieved(asked, latest) for latest in (self.window, *ranker.windows)]
+    def _rows(self, ranker: _Ranker, asked: Asked, retrieved: Sequence[NDArray[np.float32]]) -> TableRows:
         scores = np.stack(retrieved, axis=1) if ranker.windows else retrieved[0]
         vector = ranker.sent.vector(asked.features)
         features = ranker.sent.candidates(vector, [self._item_ids[row] for row in asked.candidates.tolist()])
@@ -222,6 +230,11 @@ class HeavyModel:
             raise _wrong(name, f"has the row {wrong}", f"give rows of this catalogue, 0 to {self.items - 1}")
         if len(np.unique(rows)) != len(rows):
             raise _wrong(name, "has a row twice", "give every item once")
+
+
+def _cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _open_ranker(folder: BundleFolder, name: str, selftests: Path) -> _Ranker:

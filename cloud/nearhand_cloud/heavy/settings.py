@@ -13,8 +13,9 @@ from nearhand.bundle.durable import storage_errors
 from nearhand.version import __version__
 
 BUNDLE_FILE = "heavy.nearhand"
-BATCH_SIZE = 16
-BATCH_SECONDS = 0.005
+BATCH_SIZE = 4
+"""Requests of one batch, at most: all wait for the last, and the encoder takes some milliseconds of a core for each."""
+BATCH_SECONDS = 0.002
 """How long the first request of a batch waits for others, at most: little beside a deadline of 150 ms."""
 RUNTIME = "nearhand_cloud.heavy.runtime.HeavyRuntime"
 
