@@ -117,6 +117,8 @@ class KafkaSink:
     async def check(self) -> None:
         """See :meth:`Sink.check`."""
         await self._ledger.check()
+        if self._reconciling.done():
+            raise UnavailableError("claims are not looked up any more", place="Kafka", remedy="restart the endpoint")
         await asyncio.to_thread(self._partitions)
 
     async def close(self) -> None:
