@@ -199,6 +199,6 @@ def test_what_may_leave_is_stored_once_and_nothing_else_ever_leaves(steps: list[
 
 @pytest.mark.soak
 @given(st.lists(STEPS, min_size=8, max_size=40))
-@settings(max_examples=1000)
+@settings(max_examples=300)
 def test_the_same_in_longer_lives(steps: list[tuple[Any, ...]]) -> None:
     live(steps)
