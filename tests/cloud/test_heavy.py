@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,18 +207,6 @@ def test_a_body_that_is_no_request_is_the_clients_fault(server: HeavyServer) -> 
     ):
         status, _ = server.post(body, headers)
         assert 400 <= status < 500, (status, body[:40])
-
-
-@pytest.mark.torture  # the worker imports all of it again
-def test_a_worker_process_of_mlserver_batches_as_well(model: HeavyModel, tmp_path: Path) -> None:
-    with running_heavy(heavy_bundle(), tmp_path, parallel_workers=1) as server:
-        cases = [_case(model, seed) for seed in range(6)]
-        with ThreadPoolExecutor(len(cases)) as devices:
-            answers = list(devices.map(server.infer, [request_body(model, **case) for case in cases]))
-        for case, answer in zip(cases, answers, strict=True):
-            np.testing.assert_allclose(_scores(answer), model.scores(**case), atol=1e-5)
-        status, answer = server.infer(request_body(model, [1], [1.0], [tiny.ITEMS]))
-        assert (status, answer["error"].partition(":")[0]) == (400, "candidates")
 
 
 def test_sigterm_ends_the_server_cleanly(model: HeavyModel, tmp_path_factory: pytest.TempPathFactory) -> None:
