@@ -7,7 +7,8 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from nearhand.network import Answer, Call, NetworkError
 from nearhand.sync import SyncConfig
 from nearhand.testing import ManualClock
 from tests.cloud import device as raw
+from tests.cloud.brokers import MockCluster, consumed, running_kafka, running_redis
 from tests.faults.proxy import (
     DelayRequest,
     FaultProxy,
@@ -36,7 +38,7 @@ from tests.faults.proxy import (
 )
 from tests.faults.sync_forks import PATIENCE_S, Forks
 from tests.faults.sync_story import Story
-from tests.faults.sync_torture import FAULTS, SHARE, WRITE_KEY, Cloud, Torture, device_forks, endpoint_forks
+from tests.faults.sync_torture import FAULTS, SHARE, STEP_S, WRITE_KEY, Cloud, Torture, device_forks, endpoint_forks
 from tests.tiny import Tiny
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL what it forked")
@@ -77,6 +79,66 @@ def test_every_acknowledged_event_is_stored_once(
     assert met >= set(FAULTS)
     assert len(story.acknowledged) > 5 * kills
     assert len(story.forgotten) > kills / 5
+
+
+@pytest.mark.parametrize(
+    ("seed", "kills"),
+    [
+        pytest.param(1, 24, marks=pytest.mark.soak),
+        *(pytest.param(n, 100, marks=pytest.mark.torture) for n in range(2, 12)),
+    ],
+)
+@pytest.mark.parametrize("dedup", ["sqlite", "redis"])
+def test_the_topic_has_every_acknowledged_event_once(
+    tmp_path: Path, devices: Forks, endpoints: Forks, tiny: Tiny, dedup: str, seed: int, kills: int
+) -> None:
+    with running_kafka() as brokers, running_redis(tmp_path / "redis") as redis:
+        brokers.create("events")
+        options = [
+            *("--sink=kafka", f"--kafka={brokers.bootstrap}", "--topic=events", f"--dedup={dedup}"),
+            "--kafka-option=message.timeout.ms=1000,log_level=0",
+            *([f"--redis={redis.url}"] if dedup == "redis" else ()),
+        ]
+        step_s = STEP_S
+        if (
+            dedup == "redis"
+        ):  # what an endpoint that was killed has claimed there, no other one may store for six seconds
+            kills, step_s = kills // 2, 3.0
+        cloud = Cloud(endpoints, tmp_path / "cloud", *options)
+        with Torture(devices, cloud, tiny.slot.folder, tmp_path / "device") as torture:
+            torture.kill_both(kills, seed, step_s=step_s, before=lambda number: one_down(brokers, number, kills))
+            torture.settle()
+            story = torture.story()
+        records, erasures = (consumed(brokers.bootstrap, topic) for topic in ("events", "events.erasures"))
+    assert len({record["key"] for record in records}) == len(records), "a record is there twice"
+    story.check(left_by(records, erasures))
+    assert len(story.acknowledged) > 5 * kills
+
+
+def one_down(brokers: MockCluster, number: int, kills: int) -> None:
+    """Each broker in turn cannot be reached for an eighth of the kills; after a second another one leads."""
+
+    def elect(leader: int) -> None:
+        for topic in ("events", "events.erasures"):
+            for partition in range(6):
+                brokers.lead(topic, partition, leader)
+
+    for broker in (1, 2, 3):
+        if number == kills * (2 * broker - 1) // 8:
+            brokers.down(broker)
+            election = threading.Timer(1, elect, (broker % 3 + 1,))
+            election.start()
+        if number == kills * 2 * broker // 8:
+            brokers.up(broker)
+
+
+def left_by(records: Iterable[Mapping[str, Any]], erasures: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """What a consumer keeps that has read the requests to erase first."""
+    installs = {each["install_id"] for each in erasures if each["scope"] == "install"}
+    events = {(each["install_id"], event_id) for each in erasures for event_id in each["event_ids"] or ()}
+    for record in records:
+        if record["install_id"] not in installs and (record["install_id"], record["event_id"]) not in events:
+            yield record
 
 
 def test_two_devices_with_one_cloned_disk_send_what_either_has(
