@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from playwright.sync_api import Browser, Locator, Page, Request, Route, TimeoutError, sync_playwright
 
@@ -42,13 +42,74 @@ _FLAGS = (
 
 _SAYS = """text => {
     const host = document.querySelector('flt-semantics-host');
+    if (!host) return false;
     return host.innerText.includes(text)
         || [...host.querySelectorAll('[aria-label]')].some(one => one.getAttribute('aria-label').includes(text));
 }"""
 
 
+_TIME = """heading => {
+    const host = document.querySelector('flt-semantics-host');
+    let began = null;
+    document.addEventListener('pointerdown', () => { began = performance.now(); }, {capture: true, once: true});
+    const isThere = () => [...host.querySelectorAll('h1, h2, h3, [role=heading]')].some(
+        one => (one.getAttribute('aria-label') || one.innerText) === heading);
+    window.timing = new Promise((done, fail) => {
+        const watch = new MutationObserver(() => {
+            if (began === null || !isThere()) return;
+            watch.disconnect();
+            done(performance.now() - began);
+        });
+        watch.observe(host, {subtree: true, childList: true, attributes: true, characterData: true});
+        setTimeout(() => fail(new Error(heading + ' did not come')), 30000);
+    });
+    window.timing.catch(() => {});
+}"""
+
+
+_TEXT = """() => {
+    const host = document.querySelector('flt-semantics-host');
+    const labels = [...host.querySelectorAll('[aria-label]')].map(one => one.getAttribute('aria-label'));
+    return [host.innerText, ...labels].join(' | ');
+}"""
+
+
 _TABS = """document.querySelector('[role=tab]')
-    || document.querySelector('flt-semantics-host').innerText.includes('Tab 1 of 5')"""
+    || document.querySelector('flt-semantics-host')?.innerText.includes('Tab 1 of 5')"""
+
+
+class Server:
+    """The app's server in a process of its own, on a free port of this machine that stays the same."""
+
+    def __init__(self, bundle: Path, data: Path, program: tuple[str, ...] = ("-m", "films_app.web")) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}"
+        self._program = program
+        self._environment = {**os.environ, "FILMS_BUNDLE": str(bundle), "FILMS_DATA": str(data)}
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        arguments = [sys.executable, *self._program, "--port", str(self._port)]
+        self.process = subprocess.Popen(arguments, env=self._environment, stdout=subprocess.DEVNULL)
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(self.address, timeout=5).close()
+                return
+            except (urllib.error.URLError, OSError):
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"the app's server ended with {self.process.returncode}") from None
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it without a word, as a phone does when it needs the memory."""
+        self.process.kill()
+        self.process.wait(20)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(20)
 
 
 _LINES = """() => {
@@ -59,28 +120,14 @@ _LINES = """() => {
 
 
 @contextmanager
-def served(bundle: Path, data: Path) -> Iterator[str]:
-    """The app's server on a free port of this machine, until the block is left; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "FILMS_BUNDLE": str(bundle), "FILMS_DATA": str(data)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "films_app.web", "--port", str(port)], env=environment, stdout=subprocess.DEVNULL
-    )
+def served(bundle: Path, data: Path, program: tuple[str, ...] = ("-m", "films_app.web")) -> Iterator[str]:
+    """The app's server until the block is left; its address."""
+    server = Server(bundle, data, program)
+    server.start()
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                if process.poll() is not None:
-                    raise RuntimeError(f"the app's server ended with {process.returncode}") from None
-                time.sleep(0.1)
-        yield address
+        yield server.address
     finally:
-        process.terminate()
-        process.wait(20)
+        server.stop()
 
 
 @contextmanager
@@ -100,17 +147,43 @@ class Phone:
     asked: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, chromium: Browser, address: str, size: tuple[int, int] = PHONE, path: str = "/") -> Phone:
-        """A new window with nothing remembered, in which nothing but this machine can be reached."""
-        context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, locale="en-GB", has_touch=True)
+    def open(
+        cls,
+        chromium: Browser,
+        address: str,
+        size: tuple[int, int] = PHONE,
+        path: str = "/",
+        *,
+        text_scale: float = 1,
+        **options: Any,
+    ) -> Phone:
+        """A new window with nothing remembered, in which nothing but this machine can be reached.
+
+        Args:
+            text_scale: of the system's text.
+            options: of the browser's context, such as ``reduced_motion``.
+        """
+        context = chromium.new_context(
+            viewport={"width": size[0], "height": size[1]}, locale="en-GB", has_touch=True, **options
+        )
         context.set_default_timeout(PATIENCE_MS)
         phone = cls(context.new_page())
         context.route("**/*", phone._route)
         phone.page.goto(address + path)
-        placeholder = phone.page.locator("flt-semantics-placeholder")
+        phone._make_accessible()
+        if text_scale != 1:
+            phone.page.evaluate(f"document.documentElement.style.fontSize = '{16 * text_scale}px'")
+        return phone
+
+    def reload(self) -> None:
+        """Load the window again."""
+        self.page.reload()
+        self._make_accessible()
+
+    def _make_accessible(self) -> None:
+        placeholder = self.page.locator("flt-semantics-placeholder")
         placeholder.wait_for(state="attached")
         placeholder.evaluate("placeholder => placeholder.click()")
-        return phone
 
     def close(self) -> None:
         """Close the window."""
@@ -155,6 +228,10 @@ class Phone:
         """Wait until that can be read somewhere, by who sees and by who listens."""
         self.page.wait_for_function(_SAYS, arg=text)
 
+    def text(self) -> str:
+        """All that can be read or listened to just now."""
+        return str(self.page.evaluate(_TEXT))
+
     def go(self, tab: str) -> None:
         """To another tab, in the bar below or, where there is room, in the rail aside."""
         tabs = self.page.get_by_role("tab", name=tab)
@@ -197,6 +274,33 @@ class Phone:
     def lines(self) -> list[str]:
         """All that can be read or listened to just now, line by line."""
         return [str(line).strip() for line in self.page.evaluate(_LINES)]
+
+    def touch(self, name: str | re.Pattern[str], role: Role = "button") -> None:
+        """Touch it with a finger, where it is."""
+        box = self.find(role, name).bounding_box()
+        assert box is not None
+        self.page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def begin_to_time(self, heading: str) -> None:
+        """From the next touch on, by the page's own clock, until that heading is there; see :meth:`timed_ms`."""
+        self.page.evaluate(_TIME, heading)
+
+    def timed_ms(self) -> float:
+        """How long it took, from the finger's touch to the heading."""
+        return float(self.page.evaluate("window.timing"))
+
+    def welcome(self) -> None:
+        """The first steps, if they are to be done."""
+        self.sees("heading", re.compile("^(Pick films you love|Picked for you)$"))
+        if "Picked for you" in self.names("heading"):
+            return
+        for _ in range(3):
+            before = len([name for name in self.names("button") if name.endswith("Picked")])
+            self.tap(re.compile(r"Tap to pick$"))
+            self.page.get_by_role("button", name=re.compile("Picked$")).nth(before).wait_for(state="attached")
+        self.tap("Continue")
+        self.tap("Show my films")
+        self.sees("heading", "Picked for you")
 
     def settle(self, milliseconds: int = 1200) -> None:
         """Let what moves come to rest, for a picture."""

@@ -14,21 +14,10 @@ pytest.importorskip("playwright", reason="Playwright is not installed")
 
 from playwright.sync_api import Browser
 
-from tests.demo_app.phone import CHROMIUM, DESKTOP, TABLET, Phone, Role, browser, served
+from tests.demo_app.phone import DESKTOP, TABLET, Phone, Role, served
 
 TOUCH = 44
 """The least width and height of what can be touched, in logical pixels."""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        missing = f"{CHROMIUM} is not there: apt-get install chromium"
-        if os.environ.get("NEARHAND_REQUIRE_BROWSER") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -150,22 +139,8 @@ def test_the_whole_story(phone: Phone, app: tuple[str, Path]) -> None:  # noqa: 
     assert not (app[1] / "settings.json").exists()
 
 
-def welcome(phone: Phone) -> None:
-    """The first steps, if they are to be done."""
-    phone.sees("heading", re.compile("^(Pick films you love|Picked for you)$"))
-    if "Picked for you" in phone.names("heading"):
-        return
-    for _ in range(3):
-        before = len([name for name in phone.names("button") if name.endswith("Picked")])
-        phone.tap(re.compile(r"Tap to pick$"))
-        phone.page.get_by_role("button", name=re.compile("Picked$")).nth(before).wait_for(state="attached")
-    phone.tap("Continue")
-    phone.tap("Show my films")
-    phone.sees("heading", "Picked for you")
-
-
 def test_search_finds_while_typing(phone: Phone) -> None:
-    welcome(phone)
+    phone.welcome()
     phone.go("Search")
     phone.sees("heading", "Search")
     check_what_can_be_touched(phone)
@@ -180,7 +155,7 @@ def test_search_finds_while_typing(phone: Phone) -> None:
 
 
 def test_activity_is_listed_and_deleted(phone: Phone) -> None:
-    welcome(phone)
+    phone.welcome()
     phone.go("Activity")
     phone.sees("heading", "Your taste")
     check_what_can_be_touched(phone)
@@ -194,7 +169,7 @@ def test_activity_is_listed_and_deleted(phone: Phone) -> None:
 
 
 def test_another_model_another_language_and_another_look(phone: Phone) -> None:
-    welcome(phone)
+    phone.welcome()
     phone.go("Engine")
     phone.sees("heading", "Model")
     phone.tap_in_view(re.compile("^Run TFLite fp32"))
@@ -213,7 +188,7 @@ def test_another_model_another_language_and_another_look(phone: Phone) -> None:
 def test_wider_screens_have_all_of_it(chromium: Browser, app: tuple[str, Path], size: tuple[int, int]) -> None:
     wide = Phone.open(chromium, app[0], size)
     try:
-        welcome(wide)
+        wide.welcome()
         check_what_can_be_touched(wide)
         for tab, heading in (("Search", "Search"), ("Activity", "Your activity"), ("Privacy", "Privacy")):
             wide.go(tab)
@@ -225,7 +200,7 @@ def test_wider_screens_have_all_of_it(chromium: Browser, app: tuple[str, Path], 
 
 def test_an_address_leads_to_its_screen_and_back_leads_out(chromium: Browser, app: tuple[str, Path]) -> None:
     first = Phone.open(chromium, app[0])
-    welcome(first)
+    first.welcome()
     first.close()
     direct = Phone.open(chromium, app[0], path="/film/f_0002")
     try:

@@ -103,6 +103,38 @@ def test_looking_at_a_film_is_no_taste(device: Device) -> None:
     assert titles(device.run(device.engine.home())) == titles(before)
 
 
+def test_a_film_that_was_looked_at_is_one_to_continue_with_until_there_is_an_answer(device: Device) -> None:
+    welcomed(device)
+    engine = device.engine
+    before = device.run(engine.home())
+    looked = rail(before, "top").picks[2].film
+    device.run(engine.opened(looked, None))
+    home = device.run(engine.home())
+    assert [pick.film for pick in rail(home, "continue").picks] == [looked]
+    assert looked not in [pick.film for pick in rail(home, "top").picks]
+    assert home.hero is not None
+    assert before.hero is not None
+    assert home.hero.film == before.hero.film
+    done = device.run(engine.do("watch", looked))
+    assert "continue" not in [one.name for one in device.run(engine.home()).rails]
+    device.run(engine.undo(done))
+    device.run(engine.reset_taste())
+    assert "continue" not in [one.name for one in device.run(engine.home()).rails]
+
+
+def test_the_top_of_the_screen_is_there_before_the_whole(device: Device) -> None:
+    welcomed(device)
+
+    async def both() -> list[Home]:
+        return [home async for home in device.engine.homes()]
+
+    top, whole = device.run(both())
+    assert [one.is_whole for one in (top, whole)] == [False, True]
+    assert top.hero == whole.hero
+    assert top.rails == whole.rails[: len(top.rails)]
+    assert {one.name for one in whole.rails[len(top.rails) :]} == {"different", "new", "trending"}
+
+
 def test_why_names_the_events_and_their_shares_make_a_whole(device: Device) -> None:
     welcomed(device)
     hero = device.run(device.engine.home()).hero

@@ -6,6 +6,7 @@ import asyncio
 import re
 import string
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_what_is_in_sight_comes_first_and_nothing_else_moves() -> None:
     assert shown.hero == new.hero
     # The first three are the new ones; what follows stood there before, but no film is there twice.
     assert letters(shown) == {"top-0": "cdefgt", "different-0": "ijklmu", "new-0": "nopqrs"}
-    shown = in_sight_first(new, old, Sight(first=2, last=2, films=3), {"new-0": 2})
+    shown = in_sight_first(new, old, Sight(first=2, last=2, films=2), {"new-0": 2})
     assert letters(shown) == {"top-0": "bcdefg", "different-0": "hijklm", "new-0": "noxyzs"}
 
 
@@ -133,6 +134,27 @@ def test_the_rest_follows_by_itself_and_what_was_in_sight_is_noted(
         assert len([one for one in moments if one.event == "impression"]) == 8  # four of each list
 
     play(films, tmp_path, story)
+
+
+def test_back_from_a_film_it_is_one_to_continue_with(films: Path, tmp_path: Path) -> None:
+    async def story(session: Session) -> None:
+        for_you = await ready(session)
+        assert for_you.home is not None
+        film = for_you.home.rails[0].picks[0].film
+        session.go(f"/film/{film.film_id}")
+        await session.engine.opened(film, None)
+        session.go("/")
+        assert for_you._returning is not None
+        await for_you._returning
+        assert [pick.film for rail in for_you.home.rails if rail.name == "continue" for pick in rail.picks] == [film]
+
+    play(films, tmp_path, story)
+
+
+def test_what_is_made_later_does_not_take_away_what_stands_there() -> None:
+    old = a_home("a", top="bcd", new="efg")
+    shown = in_sight_first(replace(a_home("b", top="cda"), is_whole=False), old, Sight(0, 1, 3))
+    assert letters(shown) == {"top-0": "cda", "new-0": "efg"}
 
 
 def test_pulled_far_enough_the_lists_are_made_anew() -> None:
@@ -185,9 +207,10 @@ def test_a_list_that_fails_says_so_and_can_be_tried_again(
 
         async def broken() -> Any:
             raise OSError("the disk is gone")
+            yield
 
         with monkeypatch.context() as patched:
-            patched.setattr(session.engine, "home", broken)
+            patched.setattr(session.engine, "homes", broken)
             await for_you.refresh()
         assert for_you.problem == "the disk is gone"
         await for_you.refresh()

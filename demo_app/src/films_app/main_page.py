@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextvars import copy_context
 from functools import cache
 from pathlib import Path
 
 import flet as ft
 
-from films_app.engine import Addresses, Engine
+from films_app.engine import Addresses, Engine, Look
 from films_app.i18n import NAMES
 from films_app.state import Session
 from films_app.ui import theme
@@ -39,6 +40,12 @@ def data_path() -> Path:
     return Path("build") / "films-data"
 
 
+def dress(page: ft.Page, look: Look, is_calm: bool) -> None:
+    """Give a window the look that the user wants."""
+    page.theme_mode = ft.ThemeMode(look)
+    page.theme, page.dark_theme = theme.theme(theme.LIGHT, calm=is_calm), theme.theme(theme.DARK, calm=is_calm)
+
+
 async def main(page: ft.Page) -> None:
     """One window."""
     shared = engine()
@@ -46,23 +53,25 @@ async def main(page: ft.Page) -> None:
     screens = Screens(session)
     page.title = session.texts("app")
     page.fonts = theme.FONTS
-    page.theme, page.dark_theme = theme.theme(theme.LIGHT), theme.theme(theme.DARK)
-    page.theme_mode = ft.ThemeMode(session.look)
     page.locale_configuration = ft.LocaleConfiguration([ft.Locale(language) for language in NAMES])
     page.padding = 0
+    looks = (session.look, session.is_calm)
+    dress(page, *looks)
 
     def look() -> None:
-        mode = ft.ThemeMode(session.look)
-        if page.theme_mode != mode:
-            page.theme_mode = mode
+        nonlocal looks
+        if looks != (session.look, session.is_calm):
+            looks = (session.look, session.is_calm)
+            dress(page, *looks)
             page.update()
 
     def changed_elsewhere(by: object) -> None:
         if by is not session and page.session.connection is not None:  # None: nobody is looking just now
-            page.run_task(session.follow_others)
+            # In a context of its own: in that of the window that changed it, this would become the current one.
+            copy_context().run(page.run_task, session.follow_others)
 
     def resized(event: ft.PageResizeEvent) -> None:
-        session.resize(event.width)
+        session.resize(event.width, event.height)
 
     def routed(event: ft.RouteChangeEvent) -> None:
         session.go(event.route)
@@ -89,7 +98,7 @@ async def main(page: ft.Page) -> None:
         leave()
 
     session.follow(look)
-    session.resize(page.width or 390)
+    session.resize(page.width or 390, page.height or 844)
     page.on_resize, page.on_route_change, page.on_view_pop = resized, routed, popped
     page.on_locale_change, page.on_app_lifecycle_state_change, page.on_close = spoken, lived, closed
     page.on_connect = seen_again

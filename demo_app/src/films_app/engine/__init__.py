@@ -2,7 +2,7 @@
 
 from films_app.engine.catalogue import SORTS, Catalogue, Film, Question, Sort
 from films_app.engine.cloud import Addresses, Beyond, Source
-from films_app.engine.engine import DEADLINE_MS, Engine
+from films_app.engine.engine import Engine
 from films_app.engine.facts import (
     Activity,
     Advice,
@@ -22,7 +22,8 @@ from films_app.engine.facts import (
     Why,
 )
 from films_app.engine.flight import FLIGHT_MODE, FlightMode, FlightModeError
-from films_app.engine.settings import LOOKS, Look, Settings
+from films_app.engine.lists import DEADLINE_MS
+from films_app.engine.settings import LOOKS, Look, Settings, SettingsFile
 
 __all__ = [
     "DEADLINE_MS",
@@ -50,6 +51,7 @@ __all__ = [
     "Question",
     "Rail",
     "Settings",
+    "SettingsFile",
     "Sort",
     "Source",
     "Stored",

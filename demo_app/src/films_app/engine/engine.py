@@ -5,56 +5,34 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from films_app.engine.catalogue import Catalogue, Film
 from films_app.engine.cloud import Addresses, Beyond, Sending, Source, surroundings
-from films_app.engine.facts import (
-    Activity,
-    Advice,
-    Cause,
-    Deed,
-    Done,
-    Forecast,
-    Home,
-    Hood,
-    Moment,
-    Pick,
-    Rail,
-    RailName,
-    Stored,
-    Taste,
-    TasteShare,
-    Variant,
-    Why,
-)
+from films_app.engine.facts import Activity, Advice, Cause, Deed, Done, Home, Hood, Moment, Stored, Why
 from films_app.engine.flight import FLIGHT_MODE
+from films_app.engine.history import local, moments, taste_of
+from films_app.engine.insight import advice, hood
+from films_app.engine.lists import RAIL, Lists
 from films_app.engine.settings import Settings, SettingsFile
 from nearhand import Config, Event, NearhandError, Personalizer, Recommendation
 from nearhand.bundle import open_slot
-from nearhand.bundle.schema import Precision, Role, RuntimeName
+from nearhand.bundle.schema import Precision, RuntimeName
 from nearhand.clock import Clock, SystemClock
-from nearhand.events import RESET, RecordedEvent
 from nearhand.network import Call, Transport, default_transport
 from nearhand.privacy import Consent
 from nearhand.profile import destroy_profile
-from nearhand.runtime import Runtime, installed_runtimes
+from nearhand.runtime import Runtime
 from nearhand.sync import SyncReport
 from nearhand.version import __version__
 
 T = TypeVar("T")
 
-DEADLINE_MS = 150.0
-"""What a list may take; also the line in the chart of latencies."""
-RAIL = 10
-_BECAUSE = 2
 _LISTS = 100
 """Of so many it is known where they were ranked."""
 _EVENTS: dict[Deed, str] = {
@@ -63,10 +41,6 @@ _EVENTS: dict[Deed, str] = {
     "dismiss": "recommendation_dismissed",
     "watch": "item_viewed",
 }
-_LIKINGS = ("item_liked", "item_saved", "item_viewed")
-_MET = (*_LIKINGS, "item_disliked", "recommendation_dismissed")
-_WEIGHTS = {"item_liked": 2.0, "item_viewed": 1.0, "item_disliked": -1.5}
-_DAYS = 14
 _FILES = {"events.db": "events", "profile.db": "choices", "pushed.db": "cache"}
 
 
@@ -141,7 +115,7 @@ class Engine:
     def today(self) -> str:
         """The local day, ``YYYY-MM-DD``."""
         now = self._clock.now_ms()
-        return f"{_local(now, self._clock.utc_offset_minutes(now)):%Y-%m-%d}"
+        return f"{local(now, self._clock.utc_offset_minutes(now)):%Y-%m-%d}"
 
     async def open(self, language: str) -> Catalogue:
         """Open the bundle and the profile, once; later calls give what is open.
@@ -154,6 +128,13 @@ class Engine:
         if not was_open:
             await self.send_what_waits()
         return catalogue
+
+    async def new_damage(self) -> bool:
+        """Whether a file was found damaged, and moved aside, of which the user was not told yet; now counted as told.
+
+        ``OSError``: that could not be kept.
+        """
+        return await self._do(self._new_damage)
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -277,9 +258,15 @@ class Engine:
 
     # What the screens show
 
+    async def homes(self) -> AsyncIterator[Home]:
+        """The first screen, as of now: first what stands at the top of it, then the whole."""
+        lists = await self._do(self._begin)
+        yield lists.top()
+        yield await self._do(lists.whole)
+
     async def home(self) -> Home:
-        """The first screen, as of now."""
-        return await self._do(self._home)
+        """The whole of the first screen, as of now."""
+        return await self._do(lambda: self._begin().whole())
 
     async def seen(self, home: Home) -> None:
         """Note which films of the first screen were really in sight, once for each list."""
@@ -307,7 +294,7 @@ class Engine:
 
     async def hood(self) -> Hood:
         """What runs, and how fast."""
-        return await self._do(self._hood)
+        return await self._do(lambda: hood(self._open_profile, self._manifest, self._durations))
 
     async def beyond(self) -> Beyond:
         """What lies beyond the device."""
@@ -315,7 +302,7 @@ class Engine:
 
     async def advice(self, policy: str) -> Advice:
         """What a policy of the bundle says is to be done now. It is noted, and counts."""
-        return await self._do(lambda: self._advice(policy))
+        return await self._do(lambda: advice(self._open_profile, policy))
 
     # In the engine's thread
 
@@ -344,6 +331,13 @@ class Engine:
             self._manifest = folder.manifest
             self.catalogue = Catalogue(folder.items())
         return self._films
+
+    def _new_damage(self) -> bool:
+        count = len(self._open_profile.status().quarantined)
+        is_new = count > self._settings.current.damage_told
+        if count != self._settings.current.damage_told:
+            self._settings.change(damage_told=count)
+        return is_new
 
     def _opened(self, language: str, runtime: RuntimeName | None, precision: Precision | None) -> Personalizer:
         config = Config(locale=language, runtime=runtime, precision=precision)
@@ -451,54 +445,9 @@ class Engine:
                 del self._ranked[next(iter(self._ranked))]
         return found
 
-    def _home(self) -> Home:
-        start = time.perf_counter()
-        films, preferences = self._films, self._open_profile.privacy.preferences
-        found = self._recommend(RAIL + 1, context={"device": "phone"}, deadline_ms=DEADLINE_MS)
-        top = [self._pick(one) for one in found]
-        moments = [one for one in self._moments() if not one.is_past] if preferences.uses_history else []
-        hidden = {one.film.film_id for one in moments if one.film is not None and one.event in _MET}
-        hidden.update(preferences.blocked_items)
-        hated = {one.film.film_id for one in moments if one.film is not None and one.event == "item_disliked"}
-        liked = {one.film.film_id: one.film for one in moments if one.film is not None and one.event in _LIKINGS}
-        loved = [film for film_id, film in liked.items() if film_id not in hated]  # the latest first
-        shown = {pick.film.film_id for pick in top}
-        rails = [Rail("top", tuple(top[1:]))]
-        for film in loved[:_BECAUSE]:
-            alike = [other for other in self._similar(film, RAIL * 2) if other.film_id not in hidden][:RAIL]
-            rails.append(Rail("because", tuple(Pick(other) for other in alike), film))
-            shown.update(other.film_id for other in alike)
-        if loved:
-            counts = Counter(genre for film in loved for genre in film.genres)
-            usual = [films.of_genre[genre] for genre, _ in counts.most_common(2)]
-            rails.append(self._filtered("different", films.films.keys() - set().union(*usual), hidden, shown))
-        rails.append(self._filtered("new", films.recent, hidden, shown))
-        others = (film for film in films.popular() if film.film_id not in hidden and film.film_id not in shown)
-        rails.append(Rail("trending", tuple(Pick(film) for film in islice(others, RAIL))))
-        return Home(
-            hero=replace(top[0], text=found[0].explanation.text) if top else None,
-            rails=tuple(rail for rail in rails if rail.picks),
-            is_personal=bool(loved) and bool(top),
-            took_ms=(time.perf_counter() - start) * 1000,
-        )
-
-    def _filtered(self, name: RailName, ids: Set[str], hidden: set[str], shown: set[str]) -> Rail:
-        """The best of some films, without those that stand further up the screen already, which it adds to.
-
-        They are looked for among the candidates of the profile, which is quick; if these are too few, the films of them
-        that most people like come after.
-        """
-        allowed = ids - shown
-        picks = [self._pick(one) for one in self._recommend(RAIL, predicate=allowed.__contains__)]
-        shown.update(pick.film.film_id for pick in picks)
-        others = (film for film in self._films.popular() if film.film_id in allowed)
-        fresh = (film for film in others if film.film_id not in hidden and film.film_id not in shown)
-        picks += [Pick(film) for film in islice(fresh, RAIL - len(picks))]
-        shown.update(pick.film.film_id for pick in picks)
-        return Rail(name, tuple(picks))
-
-    def _pick(self, one: Recommendation) -> Pick:
-        return Pick(self._films.films[one.item_id], recommendation_id=one.recommendation_id)
+    def _begin(self) -> Lists:
+        privacy = self._open_profile.privacy
+        return Lists(self._films, self._recommend, self._similar, privacy.preferences, self._moments())
 
     def _seen(self, home: Home) -> None:
         top = next((rail for rail in home.rails if rail.name == "top"), None)
@@ -532,27 +481,11 @@ class Engine:
         return Why(film, found[0].explanation.text, tuple(causes))
 
     def _moments(self) -> list[Moment]:
-        """The latest first."""
-        events = self._open_profile.events()
-        epoch = events[-1].epoch if events else 0
-        return [self._moment(event, epoch) for event in reversed(events)]
-
-    def _moment(self, event: RecordedEvent, epoch: int) -> Moment:
-        local = _local(event.timestamp, event.utc_offset_minutes)
-        return Moment(
-            event_id=event.event_id,
-            event=event.event,
-            film=self._films.get(event.item_id),
-            at_ms=event.timestamp,
-            day=f"{local:%Y-%m-%d}",
-            time=f"{local:%H:%M}",
-            detail=str(event.properties.get("query", "")),
-            is_past=event.epoch < epoch and event.event != RESET,
-        )
+        return moments(self._open_profile.events(), self._films)
 
     def _activity(self) -> Activity:
-        moments = self._moments()
-        return Activity(tuple(moments), _taste([one for one in moments if not one.is_past]))
+        happened = self._moments()
+        return Activity(tuple(happened), taste_of([one for one in happened if not one.is_past]))
 
     def _stored(self) -> Stored:
         privacy = self._open_profile.privacy
@@ -569,44 +502,7 @@ class Engine:
             files=dict(files),
             rows=len(self._open_profile.events()),
             audit=tuple(reversed(privacy.audit())),
-        )
-
-    def _hood(self) -> Hood:
-        profile, manifest = self._open_profile, self._manifest
-        status = profile.status()
-        predictors = [model for model in manifest.table_models if model.role == "predictor" and model.task == "binary"]
-        return Hood(
-            bundle=status.bundle,
-            version=status.bundle_version,
-            digest=status.digest,
-            films=status.items,
-            runtime=status.runtime,
-            runtime_version=status.runtime_version,
-            precision=status.precision,
-            variants=self._variants(status.runtime, status.precision),
-            durations_ms=tuple(self._durations),
-            features=status.features,
-            ranker=None if manifest.listing is None else manifest.listing.ranker,
-            forecasts=tuple(self._forecast(model.name) for model in predictors),
-            policies=tuple(policy.name for policy in manifest.decisions),
-            degradations=status.degradations,
-            is_in_flight=FLIGHT_MODE.is_on,
-            refused=FLIGHT_MODE.refused,
-        )
-
-    def _variants(self, runtime: RuntimeName | None, precision: Precision | None) -> tuple[Variant, ...]:
-        sizes: Counter[tuple[RuntimeName, Precision]] = Counter()
-        roles: tuple[Role, ...] = ("encoder", "index")
-        for role in roles:
-            for variant in self._manifest.model(role).variants:
-                sizes[variant.runtime, variant.precision] += variant.file.bytes
-        overlaps = {
-            (one.runtime, one.precision): float(one.top10_overlap) for one in self._manifest.retrieval.evidence.variants
-        }
-        return tuple(
-            Variant(*key, size, overlaps.get(key, 1.0), key == (runtime, precision))
-            for key, size in sorted(sizes.items())
-            if key[0] in installed_runtimes() and key[1] in ("fp32", "int8")
+            set_aside=self._open_profile.status().quarantined,
         )
 
     def _sync(self, cancelled: threading.Event) -> SyncReport:
@@ -630,46 +526,3 @@ class Engine:
             cloud=status.hybrid,
             is_in_flight=FLIGHT_MODE.is_on,
         )
-
-    def _forecast(self, name: str) -> Forecast:
-        found = self._open_profile.predict(name)
-        return Forecast(name, found.value, found.explanation.text)
-
-    def _advice(self, policy: str) -> Advice:
-        found = self._open_profile.decide(policy)
-        return Advice(policy, found.action, found.reason, found.text)
-
-
-def _local(at_ms: int, offset_minutes: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC) + timedelta(minutes=offset_minutes)
-
-
-def _taste(moments: Sequence[Moment]) -> Taste:
-    """Likes count twice as much as films that were watched; a dislike takes away."""
-    days: dict[str, defaultdict[str, float]] = {}
-    total: defaultdict[str, float] = defaultdict(float)
-    for moment in reversed(moments):
-        weight = _WEIGHTS.get(moment.event, 0.0)
-        if moment.film is None or not weight:
-            continue
-        day = days.setdefault(moment.day, defaultdict(float))
-        for genre in moment.film.genres:
-            part = weight / len(moment.film.genres)
-            total[genre] += part
-            day[genre] += part
-    whole = sum(amount for amount in total.values() if amount > 0)
-    if not whole:
-        return Taste((), ())
-    lively = {day: amounts for day, amounts in days.items() if any(amount > 0 for amount in amounts.values())}
-    last = dict(list(lively.items())[-_DAYS:])
-    sums = {day: sum(amount for amount in amounts.values() if amount > 0) for day, amounts in last.items()}
-    shares = tuple(
-        TasteShare(
-            genre,
-            amount / whole,
-            tuple(max(last[day].get(genre, 0.0), 0.0) / (sums[day] or 1.0) for day in last),
-        )
-        for genre, amount in sorted(total.items(), key=lambda one: -one[1])
-        if amount > 0
-    )
-    return Taste(shares, tuple(last))

@@ -12,7 +12,7 @@ from nearhand.features.store import FeatureStatus
 from nearhand.privacy import AuditEntry, Consent
 
 Deed: TypeAlias = Literal["like", "dislike", "dismiss", "watch", "less_like"]
-RailName: TypeAlias = Literal["top", "because", "different", "new", "trending"]
+RailName: TypeAlias = Literal["top", "because", "continue", "different", "new", "trending"]
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,14 @@ class Home:
     Attributes:
         is_personal: whether any of it comes from the user's history.
         took_ms: how long all of it took.
+        is_whole: False: only what stands at the top; the rest is being made.
     """
 
     hero: Pick | None
     rails: tuple[Rail, ...]
     is_personal: bool
     took_ms: float
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class Stored:
         files: what a file is for → its bytes.
         rows: events in the log.
         audit: the latest first.
+        set_aside: the files that a damaged history, or damaged choices, were moved to.
     """
 
     consent: Consent
@@ -152,6 +155,7 @@ class Stored:
     files: Mapping[str, int] = field(hash=False)
     rows: int
     audit: tuple[AuditEntry, ...]
+    set_aside: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:

@@ -24,6 +24,8 @@ class Settings:
         endpoint, write_key, heavy, heavy_model: where the app may reach out to; see
             :class:`films_app.engine.Addresses`. Whoever installs the app writes them; they are not the user's, and stay
             when the user erases everything.
+        is_calm: whether nothing on the screens is to move by itself.
+        damage_told: how many damaged files the user was told of.
     """
 
     is_welcomed: bool = False
@@ -35,6 +37,8 @@ class Settings:
     write_key: str = ""
     heavy: str = ""
     heavy_model: str = ""
+    is_calm: bool = False
+    damage_told: int = 0
 
 
 class SettingsFile:

@@ -48,6 +48,7 @@ TEXTS: dict[str, str] = {
     "rail.top": "Picked for you",
     "rail.top_general": "A good start",
     "rail.because": "Because of {title}",
+    "rail.continue": "Continue with these",
     "rail.different": "Something different",
     "rail.new": "New to you",
     "rail.trending": "Everybody’s favourites",
@@ -143,6 +144,7 @@ TEXTS: dict[str, str] = {
     "privacy.file.choices": "Choices, and what was learned",
     "privacy.file.cache": "Prepared features",
     "privacy.file.other": "Other",
+    "privacy.set_aside": "Damaged, and set aside: {name}",
     "privacy.audit": "What has left the app",
     "privacy.audit_empty": "Nothing has ever left.",
     "audit.note": "Noted before it leaves, so a try that failed is listed too.",
@@ -173,6 +175,8 @@ TEXTS: dict[str, str] = {
     "privacy.look.dark": "Dark",
     "privacy.look.light": "Light",
     "privacy.look.system": "As the device",
+    "privacy.calm": "Less motion",
+    "privacy.calm_text": "Screens change at once, and nothing shimmers.",
     "privacy.language": "Language",
     # Under the hood
     "hood.title": "Under the hood",
@@ -260,6 +264,7 @@ TEXTS: dict[str, str] = {
     "problem.say": "That did not work: {reason}",
     "problem.profile": "Your films cannot be opened",
     "problem.profile_hint": "The app’s own data cannot be read. You can try again, or begin with a new profile.",
+    "problem.damaged": "What you did before could not be read any more. It was set aside, and the app begins anew.",
     "problem.start_over": "Begin with a new profile",
     # Genres
     "genre.Action": "Action",

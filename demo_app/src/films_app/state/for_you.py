@@ -24,12 +24,12 @@ class Sight:
 
     Attributes:
         first, last: the first and the last rail.
-        films: how many films fit side by side.
+        films: how many films fit side by side; once they are moved, there is a part of one more.
     """
 
     first: int = 0
     last: int = 1
-    films: int = 4
+    films: int = 3
 
 
 def slots(home: Home) -> Iterator[tuple[str, Rail]]:
@@ -55,11 +55,14 @@ def in_sight_first(new: Home, old: Home | None, sight: Sight, left: dict[str, in
         known = before.get(slot)
         if sight.first <= place <= sight.last:
             begin = (left or {}).get(slot, 0)
-            rails.append(_begun(rail, known, range(begin, begin + sight.films)))
+            rails.append(_begun(rail, known, range(begin, begin + sight.films + (begin > 0))))
         elif known is not None:
             rails.append(known)
         elif old is not None:
             rails.append(rail)  # so that nothing moves when the rest follows
+    if not new.is_whole:
+        made = {slot for slot, _ in slots(new)}
+        rails += [rail for slot, rail in before.items() if slot not in made]
     return replace(new, rails=tuple(rails))
 
 
@@ -125,23 +128,33 @@ class ForYou(Store):
         self.pull = Pull()
         self.sight = Sight()
         self.left: dict[str, int] = {}
+        self.is_stale = False
+        """Whether a film was looked at since the lists were made."""
         self._following: asyncio.Task[None] | None = None
+        self._returning: asyncio.Task[None] | None = None
         session.on_profile_change(self.refresh)
+        session.follow(self._moved)
 
     async def refresh(self) -> None:
-        """Make the lists anew."""
-        try:
-            self.home = await self.session.engine.home()
-        except ERRORS as error:
-            self.problem = str(error)
-            self.changed()
-            return
-        self.problem = ""
-        self.shown = in_sight_first(self.home, self.shown, self.sight, self.left)
-        self.changed()
+        """Make the lists anew. What is in sight is drawn before the rest is even made."""
+        self.is_stale = False
         if self._following is not None:
             self._following.cancel()
-        self._following = asyncio.get_running_loop().create_task(self._follow(self.home))
+        try:
+            async for home in self.session.engine.homes():
+                self.home, self.problem = home, ""
+                shown = in_sight_first(home, self.shown, self.sight, self.left)
+                if shown != self.shown:
+                    self.shown = shown
+                    self.changed()
+                    await asyncio.sleep(0)  # which draws it
+        except ERRORS as error:
+            self.problem = str(error)
+            if self.shown is not None:  # it stays
+                self.session.say(self.session.texts("problem.say", reason=self.problem))
+            self.changed()
+            return
+        self._following = asyncio.get_running_loop().create_task(self._follow(home))
 
     async def settled(self) -> None:
         """Wait until all of the lists is on the screen."""
@@ -166,6 +179,15 @@ class ForYou(Store):
             return home.hero
         picks = () if home is None else dict(slots(home)).get(slot, Rail("top", ())).picks
         return next((pick for pick in picks if pick.film == film), Pick(film))
+
+    def _moved(self) -> None:
+        """Back from a film that was looked at: it is one to go on with now."""
+        place = self.session.place
+        if place.films:
+            self.is_stale = True
+        elif self.is_stale and place.tab == "home" and self.session.phase == "ready":
+            self.is_stale = False
+            self._returning = asyncio.get_running_loop().create_task(self.refresh())
 
     async def _follow(self, home: Home) -> None:
         """Note what was in sight, and let the rest follow, one rail after another."""

@@ -98,7 +98,9 @@ class Session(Store):
         self.phase: Phase = "opening"
         self.problem = ""
         self.place = Place()
-        self.width = 390.0
+        self.width, self.height = 390.0, 844.0
+        self.text_scale = 1.0
+        """How many times larger than usual the user of the device wants texts to be."""
         self.version = 0
         self.notices = Notices()
         self._device_language = device_language
@@ -142,7 +144,12 @@ class Session(Store):
             self.phase = "ready" if self.engine.settings.is_welcomed else "welcome"
             if self.phase == "ready":
                 await self.refresh()
+            await self.attempt(self._tell_damage())
         self.changed()
+
+    async def _tell_damage(self) -> None:
+        if await self.engine.new_damage():
+            self.say(self.texts("problem.damaged"))
 
     async def start_over(self) -> None:
         """Give a damaged profile up, and begin with a new one."""
@@ -199,11 +206,18 @@ class Session(Store):
         """Where leaving the film on top leads to."""
         return Place(self.place.tab, self.place.films[:-1]).route
 
-    def resize(self, width: float) -> None:
-        """The window is this wide now, in logical pixels."""
+    def resize(self, width: float, height: float) -> None:
+        """The window has this size now, in logical pixels."""
         was_wide = self.is_wide
-        self.width = width
+        self.width, self.height = width, height
         if self.is_wide != was_wide:
+            self.changed()
+
+    def scale_text(self, scale: float) -> None:
+        """Texts are so many times larger than usual now."""
+        scale = round(max(scale, 1.0), 1)
+        if scale != self.text_scale:
+            self.text_scale = scale
             self.changed()
 
     async def attempt(self, work: Awaitable[object]) -> bool:
@@ -255,6 +269,16 @@ class Session(Store):
         """Be dark or light from now on."""
         await self.attempt(self.engine.change_settings(look=look))
         self.changed()
+
+    async def set_calm(self, calm: bool) -> None:
+        """Have nothing move by itself from now on, or have it again."""
+        await self.attempt(self.engine.change_settings(is_calm=calm))
+        self.changed()
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is to move by itself."""
+        return self.engine.settings.is_calm
 
     async def set_language(self, language: str) -> None:
         """Speak another language from now on, explanations too."""

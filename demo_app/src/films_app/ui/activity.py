@@ -48,7 +48,9 @@ def ActivityScreen(activity: YourActivity, width: float, language: str, version:
     if activity.problem:
         return parts.page_of([*head, parts.failed(texts, activity.problem, does(activity.load))], width)
     if found is None:
-        return parts.page_of([*head, parts.waiting(texts, parts.bone(None, 160), parts.bone(None, 320))], width)
+        return parts.page_of(
+            [*head, parts.waiting(texts, parts.bone(None, 160), parts.bone(None, 320), calm=session.is_calm)], width
+        )
     if not found.moments:
         return parts.page_of(
             [*head, parts.empty(ft.Icons.HISTORY, texts("activity.empty"), texts("activity.empty_hint"))], width

@@ -37,6 +37,7 @@ _ICONS: dict[Tab, tuple[ft.IconData, ft.IconData]] = {
     "hood": (ft.Icons.SPEED_OUTLINED, ft.Icons.SPEED),
 }
 _RAIL_WIDTH = 88
+_RULER = 20
 
 
 class Screens:
@@ -113,7 +114,9 @@ def _tabs(screens: Screens) -> ft.View:
 def _film(screens: Screens, film_id: str) -> ft.View:
     session = screens.session
     page = screens.film(film_id)
-    content = MissingFilm(session) if page is None else FilmScreen(page, session.width, session.language)
+    content = (
+        MissingFilm(session) if page is None else FilmScreen(page, session.width, session.language, session.text_scale)
+    )
     return ft.View(
         route=f"/film/{film_id}",
         padding=0,
@@ -127,13 +130,13 @@ def _tab(screens: Screens, tab: Tab, width: float) -> ft.Control:
     language, version = session.language, session.version
     match tab:
         case "home":
-            return ForYouScreen(screens.for_you, width, language)
+            return ForYouScreen(screens.for_you, width, language, session.text_scale)
         case "search":
             return SearchScreen(screens.search, width, language)
         case "activity":
             return ActivityScreen(screens.activity, width, language, version)
         case "privacy":
-            return PrivacyScreen(screens.privacy, width, language, version, session.look)
+            return PrivacyScreen(screens.privacy, width, language, version, session.look, session.is_calm)
         case "hood":
             return HoodScreen(screens.hood, screens.cloud, width, language, version)
 
@@ -191,8 +194,23 @@ def _with_notice(session: Session, content: ft.Control) -> ft.Control:
                 bottom=theme.UNIT,
                 alignment=ft.Alignment.BOTTOM_CENTER,
             ),
+            _Ruler(session),
         ],
         expand=True,
+    )
+
+
+@part
+def _Ruler(session: Session) -> ft.Control:  # noqa: N802 - components are named so
+    """A text that nobody sees. Its height says how large the device's user wants texts to be."""
+
+    def measured(event: ft.LayoutSizeChangeEvent[ft.LayoutControl]) -> None:
+        session.scale_text(event.height / _RULER)
+
+    text = ft.Text("0", style=ft.TextStyle(size=_RULER, height=1), color=ft.Colors.TRANSPARENT)
+    ruler = ft.Container(text, on_size_change=measured, size_change_interval=0)
+    return ft.Container(
+        ft.Semantics(content=ruler, exclude_semantics=True), left=-4 * _RULER, top=0, ignore_interactions=True
     )
 
 

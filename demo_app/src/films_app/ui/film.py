@@ -12,7 +12,8 @@ from films_app.state import FilmPage, Session
 from films_app.ui import parts, theme
 from films_app.ui.following import calls, does, follow, goes, part
 
-_HEIGHT = 340
+_HEIGHT, _LARGER = 340, 240
+"""Of the drawing; and what its words need more when texts are twice as large."""
 _KNOWN_EVENTS = frozenset(
     {
         "item_liked",
@@ -47,7 +48,7 @@ def day_text(session: Session, day: str) -> str:
 
 
 @part
-def FilmScreen(page: FilmPage, width: float, language: str) -> ft.Control:  # noqa: N802
+def FilmScreen(page: FilmPage, width: float, language: str, text_scale: float) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(page)
     session, film = page.session, page.film
@@ -61,7 +62,7 @@ def FilmScreen(page: FilmPage, width: float, language: str) -> ft.Control:  # no
     ft.use_dialog(None if page.why is None else _why_sheet(page, page.why, width))
     inner = min(width, theme.CONTENT)
     blocks: list[ft.Control] = [
-        _top(session, film, width),
+        _top(session, film, width, _HEIGHT + _LARGER * (text_scale - 1)),
         _block(_deeds(page), inner),
     ]
     if page.problem:
@@ -71,7 +72,9 @@ def FilmScreen(page: FilmPage, width: float, language: str) -> ft.Control:  # no
         blocks.append(_block(_mine(session, mine), inner))
     blocks.append(_block(parts.headed(theme.heading(texts("film.similar"))), inner))
     if page.similar is None:
-        blocks.append(_block(parts.waiting(texts, ft.Row([parts.bone(124, 186) for _ in range(3)])), inner))
+        blocks.append(
+            _block(parts.waiting(texts, ft.Row([parts.bone(124, 186) for _ in range(3)]), calm=session.is_calm), inner)
+        )
     else:
         blocks.append(parts.shelf(texts, page.similar, goes))
     return ft.Stack(
@@ -125,7 +128,7 @@ def _block(content: ft.Control, width: float) -> ft.Control:
     )
 
 
-def _top(session: Session, film: Film, width: float) -> ft.Control:
+def _top(session: Session, film: Film, width: float, height: float) -> ft.Control:
     texts = session.texts
     words: list[ft.Control] = [
         parts.headed(theme.display(film.title, 32, max_lines=3, overflow=ft.TextOverflow.ELLIPSIS)),
@@ -134,10 +137,10 @@ def _top(session: Session, film: Film, width: float) -> ft.Control:
     if film.director:
         words.append(theme.small(texts("film.directed", director=film.director)))
     return ft.Container(
-        height=_HEIGHT,
+        height=height,
         content=ft.Stack(
             [
-                parts.art(film, width, _HEIGHT),
+                parts.art(film, width, height),
                 parts.scrim(0.2, 0.62),
                 ft.Container(
                     ft.Container(
@@ -172,7 +175,7 @@ def _deeds(page: FilmPage) -> ft.Control:
                     colour=theme.ON_ACCENT if chosen else theme.INK,
                     bgcolor=theme.ACCENT if chosen else theme.RAISED,
                 ),
-                theme.small(texts(f"deed.{name}"), text_align=ft.TextAlign.CENTER, max_lines=2, width=84),
+                theme.small(texts(f"deed.{name}"), text_align=ft.TextAlign.CENTER),
             ],
             horizontal_alignment=ft.CrossAxisAlignment.CENTER,
             spacing=theme.HALF,
@@ -200,9 +203,11 @@ def _deeds(page: FilmPage) -> ft.Control:
                     deed("watch", ft.Icons.CHECK, seen),
                     deed("dismiss", ft.Icons.CLOSE, dismissed),
                 ],
-                alignment=ft.MainAxisAlignment.SPACE_BETWEEN,
+                wrap=True,
+                alignment=ft.MainAxisAlignment.SPACE_AROUND,
                 vertical_alignment=ft.CrossAxisAlignment.START,
-                spacing=0,
+                spacing=theme.UNIT,
+                run_spacing=theme.UNIT,
             ),
         ],
         spacing=theme.MORE,
@@ -296,7 +301,7 @@ def _cause(page: FilmPage, cause: Cause) -> ft.Control:
                     [
                         ft.Row(
                             [
-                                theme.strong(name, expand=True, max_lines=1, overflow=ft.TextOverflow.ELLIPSIS),
+                                theme.strong(name, expand=True, max_lines=2, overflow=ft.TextOverflow.ELLIPSIS),
                                 theme.strong(share),
                             ]
                         ),

@@ -19,21 +19,29 @@ _HERO, _HERO_WIDE = 432, 420
 _HEADING = 24
 _RAIL = CARD_WIDTH * posters.RATIO + theme.TOUCH
 """Heights: of the first film, and of a rail's heading and its films."""
+_LARGER = 300
+"""So much more height the first film's words need when texts are twice as large."""
+_NEAR = 48
+"""So far out of sight cards are drawn already: each that is costs time whenever the lists change."""
 
 
 @part
-def ForYouScreen(for_you: ForYou, width: float, language: str) -> ft.Control:  # noqa: N802
+def ForYouScreen(for_you: ForYou, width: float, language: str, text_scale: float) -> ft.Control:  # noqa: N802
     """The screen."""
     follow(for_you)
     texts, home = for_you.session.texts, for_you.shown
-    films = math.ceil(width / (CARD_WIDTH + _GAP))
+    hero = (_HERO if width < 700 else _HERO_WIDE) + _LARGER * (text_scale - 1)
+
+    def look(pixels: float, height: float) -> None:
+        for_you.sight = _sight(pixels, height, width, hero)
 
     async def scrolled(event: ft.OnScrollEvent) -> None:
-        for_you.sight = _sight(event.pixels, event.viewport_dimension, films, width)
+        look(event.pixels, event.viewport_dimension)
         if _pulled(for_you.pull, event):
             await for_you.refresh()
 
-    if for_you.problem:
+    ft.use_effect(lambda: look(0, for_you.session.height), [])
+    if for_you.problem and home is None:
         return parts.page_of([parts.failed(texts, for_you.problem, does(for_you.refresh))], width)
     if home is None:
         return skeleton(for_you, width)
@@ -41,7 +49,8 @@ def ForYouScreen(for_you: ForYou, width: float, language: str) -> ft.Control:  #
         return parts.page_of([parts.empty(ft.Icons.THEATERS, texts("home.empty"), texts("home.empty_hint"))], width)
     blocks: list[ft.Control] = []
     if home.hero is not None:
-        blocks.append(_Hero(for_you, home.hero.film, home.hero.text, for_you.source(home.hero), width, language))
+        source = for_you.source(home.hero)
+        blocks.append(_Hero(for_you, home.hero.film, home.hero.text, source, width, hero, language))
     if not home.is_personal:
         blocks.append(
             ft.Container(
@@ -64,6 +73,7 @@ def ForYouScreen(for_you: ForYou, width: float, language: str) -> ft.Control:  #
                 build_controls_on_demand=False,
                 on_scroll=scrolled,
                 scroll_interval=30,
+                cache_extent=2 * _NEAR,
             ),
             _Pulled(for_you.pull),
         ],
@@ -82,17 +92,19 @@ def skeleton(for_you: ForYou, width: float) -> ft.Control:
                 ft.Column([parts.bone(180, _HEADING, theme.UNIT), films], spacing=_GAP, tight=True),
                 padding=ft.Padding.symmetric(horizontal=theme.MORE),
             ),
+            calm=for_you.session.is_calm,
         ),
         expand=True,
         clip_behavior=ft.ClipBehavior.HARD_EDGE,
     )
 
 
-def _sight(pixels: float, height: float, films: int, width: float) -> Sight:
-    """Which rails can be seen. Those of half a rail more, so that it need not be exact."""
+def _sight(pixels: float, height: float, width: float, hero: float) -> Sight:
+    """What can be seen, so far down. Half a rail more or less makes no difference."""
     step = _HEADING + _GAP + _RAIL + theme.MORE
-    top = pixels - (_HERO if width < 700 else _HERO_WIDE)
-    return Sight(max(math.floor(top / step - 0.5), 0), max(math.ceil((top + height) / step - 0.5), 0), films)
+    top = pixels - hero
+    first, last = math.floor(top / step), math.floor((top + height) / step)
+    return Sight(max(first, 0), max(last, 0), math.ceil(width / (CARD_WIDTH + _GAP)))
 
 
 def _pulled(pull: Pull, event: ft.OnScrollEvent) -> bool:
@@ -133,10 +145,9 @@ def _Pulled(pull: Pull) -> ft.Control:  # noqa: N802 - components are named so
 
 @part
 def _Hero(  # noqa: N802
-    for_you: ForYou, film: Film, text: str, source: Source | None, width: float, language: str
+    for_you: ForYou, film: Film, text: str, source: Source | None, width: float, height: float, language: str
 ) -> ft.Control:
     texts = for_you.session.texts
-    height = _HERO if width < 700 else _HERO_WIDE
     words = ft.Column(
         [
             ft.Row(
@@ -151,12 +162,14 @@ def _Hero(  # noqa: N802
             ft.Container(height=theme.HALF),
             ft.Row(
                 [
-                    parts.button(texts("deed.open"), goes(f"/film/{film.film_id}"), icon=ft.Icons.LOCAL_MOVIES),
+                    _See(for_you, language),
                     _deed(for_you, film, "", "like", ft.Icons.FAVORITE_BORDER, raised=True),
                     _deed(for_you, film, "", "dislike", ft.Icons.THUMB_DOWN_OFF_ALT, raised=True),
                     _deed(for_you, film, "", "dismiss", ft.Icons.CLOSE, raised=True),
                 ],
+                wrap=True,
                 spacing=theme.UNIT,
+                run_spacing=theme.UNIT,
             ),
         ],
         spacing=theme.UNIT,
@@ -169,18 +182,26 @@ def _Hero(  # noqa: N802
                 parts.art(film, width, height),
                 parts.scrim(0.12, 0.5),
                 ft.Container(words, left=theme.MORE, right=theme.MORE, bottom=theme.UNIT),
-                ft.Container(
-                    parts.icon_button(
-                        texts("home.refresh"),
-                        ft.Icons.REFRESH,
-                        does(for_you.refresh),
-                        bgcolor=ft.Colors.with_opacity(0.7, theme.BACKGROUND),
-                    ),
-                    right=theme.MORE,
-                    top=theme.MORE,
-                ),
+                ft.Container(_Refresh(for_you, language), right=theme.MORE, top=theme.MORE),
             ],
         ),
+    )
+
+
+@part
+def _See(for_you: ForYou, language: str) -> ft.Control:  # noqa: N802
+    async def go(event: ft.Event[ft.Container]) -> None:
+        if for_you.home is not None and for_you.home.hero is not None:
+            await goes(f"/film/{for_you.home.hero.film.film_id}")(event)
+
+    return parts.button(for_you.session.texts("deed.open"), go, icon=ft.Icons.LOCAL_MOVIES)
+
+
+@part
+def _Refresh(for_you: ForYou, language: str) -> ft.Control:  # noqa: N802
+    ground = ft.Colors.with_opacity(0.7, theme.BACKGROUND)
+    return parts.icon_button(
+        for_you.session.texts("home.refresh"), ft.Icons.REFRESH, does(for_you.refresh), bgcolor=ground
     )
 
 
@@ -227,6 +248,7 @@ def _Rail(  # noqa: N802
                 padding=ft.Padding.symmetric(horizontal=theme.MORE),
                 on_scroll=scrolled,
                 scroll_interval=200,
+                cache_extent=_NEAR,
             ),
         ],
         spacing=_GAP,

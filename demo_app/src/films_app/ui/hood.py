@@ -34,7 +34,9 @@ def HoodScreen(  # noqa: N802
     if under.problem:
         return parts.page_of([*head, parts.failed(texts, under.problem, does(under.load))], width)
     if hood is None:
-        return parts.page_of([*head, parts.waiting(texts, parts.bone(None, 220), parts.bone(None, 280))], width)
+        return parts.page_of(
+            [*head, parts.waiting(texts, parts.bone(None, 220), parts.bone(None, 280), calm=session.is_calm)], width
+        )
     chart_width = min(width, theme.READING) - 4 * theme.MORE
     return parts.page_of(
         [
@@ -110,19 +112,12 @@ def _histogram(hood: Hood, width: float, limit: str) -> ft.Control:
     shapes.append(
         cv.Line(line, 0, line, _HEIGHT, paint=ft.Paint(color=theme.INK, stroke_width=1.5, stroke_dash_pattern=[4, 4]))
     )
-    marks: list[ft.Control] = [
-        ft.Container(theme.small(f"{mark:g} ms"), left=max(_place(mark) * width - 16, 0), top=_HEIGHT + 2)
-        for mark in (1, 10, 100)
-    ]
-    return ft.Stack(
-        [
-            cv.Canvas(shapes, width=width, height=_HEIGHT),
-            *marks,
-            ft.Container(theme.small(limit, color=theme.INK), right=width - line + 6, top=0),
-        ],
-        width=width,
-        height=_HEIGHT + 24,
-    )
+    words = ft.TextStyle(size=12, font_family=theme.SANS, font_family_fallback=theme.FALLBACK, color=theme.QUIET)
+    shapes += [cv.Text(max(_place(mark) * width - 16, 0), _HEIGHT + 4, f"{mark:g} ms", words) for mark in (1, 10, 100)]
+    shapes.append(
+        cv.Text(line - 6, 0, limit, words.copy(color=theme.INK), alignment=ft.Alignment.TOP_RIGHT)
+    )  # part of the picture, which does not grow with the texts
+    return cv.Canvas(shapes, width=width, height=_HEIGHT + 24)
 
 
 def _place(duration_ms: float) -> float:

@@ -213,14 +213,11 @@ def bone(width: float | None, height: float, radius: float = theme.RADIUS) -> ft
     return ft.Container(width=width, height=height, bgcolor=theme.RAISED, border_radius=radius)
 
 
-def waiting(texts: Texts, *bones: ft.Control) -> ft.Control:
-    """Shapes in the place of what is being read."""
+def waiting(texts: Texts, *bones: ft.Control, calm: bool) -> ft.Control:
+    """Shapes in the place of what is being read. ``calm``: they do not shimmer."""
+    shapes = ft.Column(list(bones), spacing=theme.MORE)
     return ft.Semantics(
-        content=ft.Shimmer(
-            content=ft.Column(list(bones), spacing=theme.MORE),
-            base_color=theme.CARD,
-            highlight_color=theme.RAISED,
-        ),
+        content=shapes if calm else ft.Shimmer(content=shapes, base_color=theme.CARD, highlight_color=theme.RAISED),
         label=texts("loading"),
         container=True,
         exclude_semantics=True,

@@ -14,7 +14,9 @@ from films_app.ui.following import calls, does, follow, part
 
 
 @part
-def PrivacyScreen(privacy: YourPrivacy, width: float, language: str, version: int, look: Look) -> ft.Control:  # noqa: N802
+def PrivacyScreen(  # noqa: N802
+    privacy: YourPrivacy, width: float, language: str, version: int, look: Look, calm: bool
+) -> ft.Control:
     """The screen."""
     follow(privacy)
     session = privacy.session
@@ -29,7 +31,9 @@ def PrivacyScreen(privacy: YourPrivacy, width: float, language: str, version: in
     if privacy.problem:
         return parts.page_of([*head, parts.failed(texts, privacy.problem, does(privacy.load))], width)
     if stored is None:
-        return parts.page_of([*head, parts.waiting(texts, parts.bone(None, 180), parts.bone(None, 240))], width)
+        return parts.page_of(
+            [*head, parts.waiting(texts, parts.bone(None, 180), parts.bone(None, 240), calm=session.is_calm)], width
+        )
     return parts.page_of(
         [
             *head,
@@ -110,6 +114,7 @@ def _kept(privacy: YourPrivacy, stored: Stored) -> ft.Control:
             alignment=ft.Alignment.CENTER,
         )
     )
+    lines += [theme.small(texts("privacy.set_aside", name=name)) for name in stored.set_aside]
     if privacy.exported:
         lines.append(theme.small(texts("privacy.exported", path=privacy.exported), selectable=True))
     return parts.card(*lines, spacing=12)
@@ -153,6 +158,12 @@ def _choices(privacy: YourPrivacy) -> list[ft.Control]:
                 ]
             ),
             spacing=12,
+        ),
+        parts.switch(
+            texts("privacy.calm"),
+            texts("privacy.calm_text"),
+            session.is_calm,
+            does(session.set_calm, not session.is_calm),
         ),
         parts.card(
             parts.headed(theme.heading(texts("privacy.language"))),

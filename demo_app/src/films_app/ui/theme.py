@@ -75,8 +75,9 @@ LIGHT = {
 }
 
 
-def theme(colours: dict[str, str]) -> ft.Theme:
-    """The toolkit's theme of one set of colours."""
+def theme(colours: dict[str, str], *, calm: bool = False) -> ft.Theme:
+    """The toolkit's theme of one set of colours. ``calm``: a screen is there at once, without moving in."""
+    moving = ft.PageTransitionTheme.NONE if calm else ft.PageTransitionTheme.FADE_FORWARDS
     strong = ft.TextStyle(font_family=STRONG, font_family_fallback=STRONG_FALLBACK, size=14)
     return ft.Theme(
         color_scheme=ft.ColorScheme(
@@ -118,9 +119,7 @@ def theme(colours: dict[str, str]) -> ft.Theme:
             decoration=ft.BoxDecoration(bgcolor=colours["inverse_surface"], border_radius=UNIT),
         ),
         page_transitions=ft.PageTransitionsTheme(
-            android=ft.PageTransitionTheme.FADE_FORWARDS,
-            linux=ft.PageTransitionTheme.FADE_FORWARDS,
-            windows=ft.PageTransitionTheme.FADE_FORWARDS,
+            android=moving, linux=moving, windows=moving, **({"ios": moving, "macos": moving} if calm else {})
         ),
     )
 

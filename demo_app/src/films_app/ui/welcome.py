@@ -129,7 +129,7 @@ def _consent(welcome: Welcome, width: float) -> ft.Control:
             theme.body(texts("welcome.consent_lead"), color=theme.QUIET),
             *map(option, consents(to)),
             ft.Container(height=theme.UNIT),
-            parts.waiting(texts, parts.bone(None, theme.TOUCH, 24))
+            parts.waiting(texts, parts.bone(None, theme.TOUCH, 24), calm=welcome.session.is_calm)
             if welcome.is_busy
             else parts.button(texts("welcome.start"), does(welcome.finish, consent), alignment=ft.Alignment.CENTER),
         ],
