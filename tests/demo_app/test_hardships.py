@@ -69,7 +69,7 @@ def fill(file: Path) -> None:
     assert shutil.disk_usage(file.parent).free == 0
 
 
-def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
