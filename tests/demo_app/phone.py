@@ -67,13 +67,6 @@ _TIME = """heading => {
 }"""
 
 
-_TEXT = """() => {
-    const host = document.querySelector('flt-semantics-host');
-    const labels = [...host.querySelectorAll('[aria-label]')].map(one => one.getAttribute('aria-label'));
-    return [host.innerText, ...labels].join(' | ');
-}"""
-
-
 _TABS = """document.querySelector('[role=tab]')
     || document.querySelector('flt-semantics-host')?.innerText.includes('Tab 1 of 5')"""
 
@@ -230,7 +223,7 @@ class Phone:
 
     def text(self) -> str:
         """All that can be read or listened to just now."""
-        return str(self.page.evaluate(_TEXT))
+        return " | ".join(self.lines())
 
     def go(self, tab: str) -> None:
         """To another tab, in the bar below or, where there is room, in the rail aside."""

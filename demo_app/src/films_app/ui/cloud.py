@@ -29,7 +29,7 @@ def CloudCards(cloud: Cloud, hood: Hood, language: str) -> ft.Control:  # noqa: 
     if cloud.problem:
         return parts.card(parts.failed(texts, cloud.problem, does(cloud.load)))
     if beyond is None:
-        return parts.waiting(texts, parts.bone(None, 180))
+        return parts.waiting(texts, parts.bone(None, 180), calm=cloud.session.is_calm)
     cards = []
     if beyond.outbox is not None:
         cards.append(_sync(cloud, beyond, beyond.outbox))
