@@ -152,9 +152,13 @@ def _Hero(  # noqa: N802
         [
             ft.Row(
                 [
-                    theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2, expand=True),
+                    theme.small(texts("home.hero").upper(), color=theme.ACCENT, letter_spacing=1.2),
                     *([] if source is None else [chip(texts, source, has_words=True)]),
-                ]
+                ],
+                wrap=True,
+                vertical_alignment=ft.CrossAxisAlignment.CENTER,
+                spacing=12,
+                run_spacing=theme.HALF,
             ),
             parts.headed(theme.display(film.title, 36, max_lines=3, overflow=ft.TextOverflow.ELLIPSIS)),
             theme.small(parts.facts(texts, film)),

@@ -157,8 +157,15 @@ def card(*controls: ft.Control, spacing: float = theme.MORE) -> ft.Container:
 
 
 def fact(name: str, value: str) -> ft.Row:
-    """Something and what it is."""
-    return ft.Row([theme.small(name, expand=True), theme.strong(value)])
+    """Something and what it is: in one line, if texts are not so large that it takes two."""
+    return ft.Row(
+        [theme.small(name), theme.strong(value)],
+        wrap=True,
+        alignment=ft.MainAxisAlignment.SPACE_BETWEEN,
+        vertical_alignment=ft.CrossAxisAlignment.CENTER,
+        spacing=theme.UNIT,
+        run_spacing=0,
+    )
 
 
 def headed(text: ft.Text) -> ft.Semantics:
