@@ -97,6 +97,7 @@ def _tour_beyond(phone: Phone, take: Callable[[str], None]) -> None:
             break
         phone.tap("Make the lists anew")
         phone.settle()
+    phone.page.mouse.move(2, 300)  # off the button, whose name is shown there
     phone.settle(6000)  # until nothing is said any more
     take("for-you-cloud")
     phone.go("Engine")
