@@ -74,7 +74,7 @@ check: .venv/.test ## Lint, types, import floors.
 bench: .venv/.test ## Ratios against named peers, in one run.
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
-docs: .venv/.test ## Regenerate every generated part of README and docs.
+docs: .venv/.test ## Regenerate every generated part of README and docs, pictures of the films app too; needs Chromium.
 	@mkdir -p build
 	$(BIN)/python docs/generate.py cli
 	$(BIN)/python docs/generate.py features
@@ -84,6 +84,7 @@ docs: .venv/.test ## Regenerate every generated part of README and docs.
 	$(BIN)/python docs/generate.py demo build/demo.txt
 	$(MAKE) --no-print-directory bench > build/bench.txt
 	$(BIN)/python docs/generate.py bench build/bench.txt
+	$(MAKE) --no-print-directory screens
 
 environments: .venv/.test ## Emulated x86 without VNNI, emulated ARM64 and older runtimes, for the conformance tests.
 	$(BIN)/python -m tests.environments prepare
