@@ -278,7 +278,7 @@ def test_a_long_outbox_drains_in_flat_memory(
         story = torture.story()
     story.check(stored(tmp_path))
     assert len(story.acknowledged) == events
-    assert memory[-1] - memory[0] < 24_000_000, f"{memory} bytes: from the start to the end"
+    assert memory[-1] - memory[0] < 12_000_000, f"{memory} bytes: from the start to the end"
 
 
 def test_an_endpoint_that_is_told_to_stop_loses_nothing_it_acknowledged(tmp_path: Path, endpoints: Forks) -> None:
