@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import subprocess
 import sys
@@ -37,6 +38,12 @@ def serve(imports: list[str]) -> None:
         if child == 0:
             run(module, arguments)
         say(f"forked {child}")
+        if hasattr(os, "pidfd_open"):  # if whoever reads this is gone, so is the fork
+            ended = os.pidfd_open(child)
+            ready, _, _ = select.select([0, ended], [], [])
+            os.close(ended)
+            if ended not in ready:
+                os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         say(f"ended {os.waitstatus_to_exitcode(status)}")
 
