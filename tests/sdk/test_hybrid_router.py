@@ -37,7 +37,7 @@ GOOD = Facts(
 KEEPS: dict[Reason, dict[str, Any]] = {
     "consent": {"consent": False},
     "no_history": {"history": 0},
-    "no_candidates": {"candidates": 0},
+    "no_candidates": {"candidates": 1},
     "offline": {"surroundings": Surroundings("none")},
     "metered": {"surroundings": Surroundings("metered")},
     "battery": {"surroundings": Surroundings("unmetered", 0.149, False)},

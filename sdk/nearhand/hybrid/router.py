@@ -177,7 +177,7 @@ def _local_reason(policy: RoutePolicy, facts: Facts) -> Reason | None:
     checks: tuple[tuple[Reason, bool], ...] = (
         ("consent", not facts.consent),
         ("no_history", facts.history == 0),
-        ("no_candidates", facts.candidates == 0),
+        ("no_candidates", facts.candidates < 2),  # one alone is in order already
         ("offline", around.network == "none"),
         ("metered", around.network == "metered" and not policy.metered),
         ("unknown_network", around.network == "unknown" and not policy.unknown_network),
