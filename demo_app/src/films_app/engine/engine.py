@@ -476,7 +476,7 @@ class Engine:
             return Why(film, found[0].explanation.text if found and found[0].source == "fallback" else "", ())
         evidence = found[0].explanation.evidence
         moments = {one.event_id: one for one in self._moments()}
-        total = sum(one.contribution for one in evidence if one.contribution > 0) or 1.0
+        total = sum(abs(one.contribution) for one in evidence) or 1.0
         causes = [Cause(moments[one.event_id], one.contribution / total) for one in evidence if one.event_id in moments]
         return Why(film, found[0].explanation.text, tuple(causes))
 

@@ -91,7 +91,7 @@ class Cause:
     """One of the user's events behind a recommendation.
 
     Attributes:
-        share: of all that speaks for the film, 0 to 1; negative: how much it speaks against it, in the same measure.
+        share: of all that speaks for the film or against it, 0 to 1; below 0 it speaks against it.
     """
 
     moment: Moment
