@@ -130,9 +130,21 @@ class Forks:
         return self.ended()
 
     def ended(self, patience_s: float = PATIENCE_S) -> int:
-        """Wait for the end of the fork; gives its status, as :meth:`kill` does."""
-        self._await(lambda: self._status is not None, patience_s)
-        assert self._status is not None
+        """Wait for the end of the fork while it says something now and then; gives its status, as :meth:`kill` does.
+
+        Args:
+            patience_s: how long it may say nothing.
+        """
+        with self._changed:
+            said = -1
+
+            def is_more() -> bool:
+                return self._status is not None or len(self.said) > said
+
+            while self._status is None and is_more():
+                said = len(self.said)
+                self._changed.wait_for(is_more, patience_s)
+        assert self._status is not None, f"it said nothing for {patience_s} s: {self.errors()}"
         return self._status
 
     def errors(self) -> str:
