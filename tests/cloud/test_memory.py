@@ -68,6 +68,7 @@ def assert_flat(sampled: list[int]) -> None:
     assert last <= GROWTH * middle, [round(size / 1e6, 1) for size in sampled]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("sink", ["sqlite", "kafka"])
 def test_memory_is_flat(tmp_path: Path, sink: str) -> None:
     with endpoint_with(sink, tmp_path) as endpoint:

@@ -23,6 +23,8 @@ from tests.converters.replays import DAY, START, compiled, event, program_file, 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[SparkSession]:

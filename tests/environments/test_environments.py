@@ -21,6 +21,8 @@ from tests.environments.__main__ import main
 from tests.environments.cache import REPOSITORY, Folder
 from tests.environments.fixtures import require
 
+pytestmark = pytest.mark.soak
+
 PROBE = Path(__file__).with_name("probe.py")
 ROWS, WIDTH, COLUMNS = 8, 64, 128
 
