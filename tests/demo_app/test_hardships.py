@@ -40,10 +40,6 @@ def opened(chromium: Browser, address: str, **options: object) -> Iterator[Phone
     phone = Phone.open(chromium, address, **options)  # type: ignore[arg-type]
     try:
         yield phone
-    except BaseException:
-        phone.picture(Path("/tmp/h/appwork/failed.png"))
-        print(phone.text())
-        raise
     finally:
         phone.close()
     assert phone.asked == []
