@@ -8,7 +8,8 @@ import random
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_the_topic_has_every_acknowledged_event_once(
             kills, step_s = kills // 2, 3.0
         cloud = Cloud(endpoints, tmp_path / "cloud", *options)
         with Torture(devices, cloud, tiny.slot.folder, tmp_path / "device") as torture:
-            torture.kill_both(kills, seed, step_s=step_s, before=lambda number: one_down(brokers, number, kills))
+            torture.kill_both(kills, seed, step_s=step_s, before=outages(brokers, kills))
             torture.settle()
             story = torture.story()
         records, erasures = (consumed(brokers.bootstrap, topic) for topic in ("events", "events.erasures"))
@@ -115,21 +116,31 @@ def test_the_topic_has_every_acknowledged_event_once(
     assert len(story.acknowledged) > 5 * kills
 
 
-def one_down(brokers: MockCluster, number: int, kills: int) -> None:
-    """Each broker in turn cannot be reached for an eighth of the kills; after a second another one leads."""
+def outages(brokers: MockCluster, kills: int) -> Callable[[int], None]:
+    """Each broker in turn cannot be reached for an eighth of the kills; after a second another one leads.
+
+    Returns:
+        what has to be called with the number of each kill before it; some numbers are left out, where two die at once.
+    """
+    steps = deque(
+        (kills * (2 * broker - is_down) // 8, broker, is_down) for broker in (1, 2, 3) for is_down in (True, False)
+    )
 
     def elect(leader: int) -> None:
         for topic in ("events", "events.erasures"):
             for partition in range(6):
                 brokers.lead(topic, partition, leader)
 
-    for broker in (1, 2, 3):
-        if number == kills * (2 * broker - 1) // 8:
-            brokers.down(broker)
-            election = threading.Timer(1, elect, (broker % 3 + 1,))
-            election.start()
-        if number == kills * 2 * broker // 8:
-            brokers.up(broker)
+    def before(number: int) -> None:
+        while steps and steps[0][0] <= number:
+            _, broker, is_down = steps.popleft()
+            if is_down:
+                brokers.down(broker)
+                threading.Timer(1, elect, (broker % 3 + 1,)).start()
+            else:
+                brokers.up(broker)
+
+    return before
 
 
 def left_by(records: Iterable[Mapping[str, Any]], erasures: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
