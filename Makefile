@@ -71,8 +71,9 @@ check: .venv/.test ## Lint, types, import floors.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.test ## Ratios against named peers, in one run.
+bench: .venv/.test ## Ratios against named peers, in one run; and the times that the films app promises.
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+	$(BIN)/python -m pytest -m timed tests/demo_app -p no:benchmark
 
 docs: .venv/.test ## Regenerate every generated part of README and docs, pictures of the films app too; needs Chromium.
 	@mkdir -p build

@@ -22,6 +22,7 @@ settings.load_profile("nearhand")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "degrades: the test is about what the SDK gives when it swallows an error")
     config.addinivalue_line("markers", "soak: takes long, runs with -m soak (`make soak`) and before a change lands")
+    config.addinivalue_line("markers", "timed: of a promised time; alone on the machine, with -m timed (`make bench`)")
     config.addinivalue_line("markers", "torture: takes many minutes, and runs only with -m torture")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import shutil
@@ -29,10 +28,6 @@ OPEN_SECONDS = 5.0
 ROUNDS = 3
 """A machine that does something else too may be measured so often; what the app can do is the best of it."""
 TAPS = 15
-timed = pytest.mark.skipif(
-    os.environ.get("NEARHAND_TIMED") != "1",
-    reason="times are taken on a machine that does nothing else: NEARHAND_TIMED=1",
-)
 
 
 @contextmanager
@@ -77,7 +72,7 @@ def until(holds: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@timed
+@pytest.mark.timed
 def test_a_tap_is_answered_by_the_new_list(chromium: Browser, films: Path, tmp_path: Path) -> None:
     """From the finger's touch to the list that it made, by the page's own clock."""
     medians = []
@@ -98,7 +93,7 @@ def test_a_tap_is_answered_by_the_new_list(chromium: Browser, films: Path, tmp_p
     assert min(medians) <= SEEN_MS, medians
 
 
-@timed
+@pytest.mark.timed
 def test_it_opens_at_once(chromium: Browser, films: Path, tmp_path: Path) -> None:
     """From the start of its process to the first films on the screen, once nothing is new to it."""
     with served(films, tmp_path) as address, opened(chromium, address) as phone:
