@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ pytest.importorskip("flet", reason="the app's toolkit is not installed")
 from packaging.requirements import Requirement
 
 from tests.environments import environments
+from tests.environments.phones import phones
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "demo_app"
@@ -113,8 +113,13 @@ asyncio.run(story())
 """
 
 
-def test_out_of_a_zip_it_runs_on_the_versions_that_phones_have(films: Path, tmp_path: Path) -> None:
-    environment = environments()["onnxruntime-1.27"]
+MACHINES = {name: each for name, each in {**environments(), **phones()}.items() if name.startswith(("onnxr", "phone"))}
+"""This Python with the versions that phones have, and each newer Python that is installed here."""
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_out_of_a_zip_it_runs_on_the_versions_that_phones_have(name: str, films: Path, tmp_path: Path) -> None:
+    environment = MACHINES[name]
     if (reason := environment.missing()) is not None:
         if os.environ.get("NEARHAND_REQUIRE_ENVIRONMENTS") == "1":
             pytest.fail(reason)
@@ -128,26 +133,3 @@ def test_out_of_a_zip_it_runs_on_the_versions_that_phones_have(films: Path, tmp_
     runtime, _, rails = said.read_text().split()
     assert runtime == "1.27.0"
     assert int(rails) > 3
-
-
-def newer_pythons() -> list[Path]:
-    """The interpreters that phone builds bundle, as far as pyenv has them here."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    return sorted(path for version in ("3.12", "3.13", "3.14") for path in root.glob(f"{version}.*/bin/python"))
-
-
-@pytest.mark.parametrize("python", newer_pythons() or [None], ids=lambda path: path and path.parents[1].name)
-def test_every_file_is_read_by_the_python_that_phones_have(python: Path | None) -> None:
-    """Without warnings, too. To run them there numpy is needed, which these interpreters do not have."""
-    if python is None:
-        pytest.skip("there is no Python 3.12 or newer beside this one")
-    program = (
-        "import pathlib, sys, warnings; warnings.simplefilter('error')\n"
-        "for root in sys.argv[1:]:\n"
-        "    for path in pathlib.Path(root).rglob('*.py'):\n"
-        "        compile(path.read_text(encoding='utf-8'), str(path), 'exec')\n"
-    )
-    done = subprocess.run(
-        [python, "-c", program, APP / "src", ROOT / "sdk" / "nearhand"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.environments.cache import PrepareError
 from tests.environments.environment import Environment
 from tests.environments.machines import environments
+from tests.environments.phones import phones
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    known = environments()
+    known = {**environments(), **phones()}
     parser = argparse.ArgumentParser(prog="python -m tests.environments", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="show every environment and whether it is prepared")

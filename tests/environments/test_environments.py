@@ -20,6 +20,7 @@ from tests.environments import Environment, PrepareError, ScriptError, environme
 from tests.environments.__main__ import main
 from tests.environments.cache import REPOSITORY, Folder
 from tests.environments.fixtures import require
+from tests.environments.phones import phones
 
 pytestmark = pytest.mark.soak
 
@@ -247,7 +248,7 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "native"]) == 0
     assert capsys.readouterr().out.startswith("native               ready (")
     assert main(["list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(environments())
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*environments(), *phones()]
     with pytest.raises(SystemExit) as stopped:
         main(["prepare", "vax"])
     assert stopped.value.code == 2
