@@ -202,7 +202,7 @@ def _main() -> None:
     elif what == "bench":
         page = ROOT / "docs" / "BENCHMARKS.md"
         text = Path(rest[0]).read_text(encoding="utf-8")
-        lines = [line for line in text.splitlines() if re.search(r" / .* = [0-9.]+ ", line)]
+        lines = [line for line in text.splitlines() if re.search(r" / .* = [0-9.]+(?: |$)", line)]
         page.write_text(with_block(page.read_text(encoding="utf-8"), "bench", "\n".join(lines)), encoding="utf-8")
 
 
