@@ -82,13 +82,8 @@ def test_every_acknowledged_event_is_stored_once(
     assert len(story.forgotten) > kills / 5
 
 
-@pytest.mark.parametrize(
-    ("seed", "kills"),
-    [
-        pytest.param(1, 24, marks=pytest.mark.soak),
-        *(pytest.param(n, 100, marks=pytest.mark.torture) for n in range(2, 12)),
-    ],
-)
+@pytest.mark.torture
+@pytest.mark.parametrize(("seed", "kills"), [(1, 24), *((seed, 100) for seed in range(2, 12))])
 @pytest.mark.parametrize("dedup", ["sqlite", "redis"])
 def test_the_topic_has_every_acknowledged_event_once(
     tmp_path: Path, devices: Forks, endpoints: Forks, tiny: Tiny, dedup: str, seed: int, kills: int
