@@ -18,6 +18,7 @@ import pytest
 from nearhand.cipher import AesGcm
 from nearhand.errors import StorageError, UsageError
 from nearhand.events import DAY_MS, Caps, Event
+from nearhand.events.outbox import Outbox, Parcel
 from nearhand.network import Answer, Call, NetworkError
 from nearhand.privacy import Audit
 from nearhand.sync import ERASURES, SyncConfig, SyncReport, part
@@ -659,6 +660,30 @@ def test_what_was_forgotten_while_it_was_on_its_way(
     assert (report.erasures, report.is_complete) == (1, True)
     assert [message["messageId"] for message in bodies(wire)[1]["batch"]] == [ids[0], ids[2]]
     assert {*endpoint.stored} == {ids[0], ids[2]}
+
+
+def test_what_is_recorded_after_an_erasure_never_goes_under_the_erased_name(
+    phone: Device, endpoint: MemoryEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sync knows the name already, and waits for the log while all of it is erased and recording goes on."""
+    record(phone)
+    phone.sync()
+    record(phone)
+    ids: list[str] = []
+    take = Outbox.take
+
+    def late(outbox: Outbox, limit: int, max_bytes: int) -> Parcel | None:
+        if not ids:
+            part(phone.store)
+            phone.log.erase()
+            ids.extend(record(phone, 3))
+        return take(outbox, limit, max_bytes)
+
+    monkeypatch.setattr(Outbox, "take", late)
+    phone.sync()
+    assert phone.sync().is_complete
+    assert [*endpoint.stored] == ids
+    assert len(endpoint.erased_installs) == 1
 
 
 def test_what_was_evicted_after_it_was_sent_can_still_be_forgotten_there(

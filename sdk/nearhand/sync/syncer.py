@@ -243,11 +243,13 @@ class Syncer:
             run.check()
             if self._preferences.fresh().consent != "sync":
                 return None
-            # Before the events are read: if all is erased in between, what is sent goes under what is erased there too.
+            # Before the events are read: if all is erased after that, what is sent goes under what is erased there too.
             install = require_install(self._store)
             parcel = outbox.take(limit, self._config.max_batch_bytes)
             if parcel is None:
                 return None
+            if find_install(self._store) != install:
+                continue  # erased in between: what was recorded since must not go under it
             messages: list[bytes] = []
             ids, unsent, left_out = [], Counter[str](), Counter[str]()
             through, room = parcel.through, self._config.max_batch_bytes - 100
