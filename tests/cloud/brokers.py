@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 _PRODUCER = 0
 _PRODUCE = 0  # the protocol's number of the request
@@ -123,33 +123,40 @@ def _library() -> Path:
 
 
 def consumed(bootstrap: str, topic: str) -> list[dict[str, Any]]:
-    """Every record of a topic, as it is: its key and the JSON of its value, partition by partition."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "tests",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            **QUIET,
-        }
-    )
+    """Every record of a topic, as it is: its key and the JSON of its value, partition by partition.
+
+    It raises AssertionError if a single offset of a partition, from 0 to its end, is not read.
+    """
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tests", "enable.auto.commit": False, **QUIET})
     records: list[dict[str, Any]] = []
     try:
-        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-        unread = set(partitions)
+        partitions = [
+            TopicPartition(topic, number, 0) for number in consumer.list_topics(topic, 20).topics[topic].partitions
+        ]
+        unread: dict[int, tuple[int, int]] = {}
+        for partition in partitions:
+            marks = consumer.get_watermark_offsets(partition, timeout=20, cached=False)
+            assert marks is not None, f"{partition} says nothing"
+            if marks[1] > 0:
+                unread[partition.partition] = 0, marks[1]
+        consumer.assign(partitions)
         while unread:
             message = consumer.poll(20)
             assert message is not None, f"partitions {unread} of {topic} cannot be read"
-            error = message.error()
-            if error is None:
-                value, key = message.value(), message.key()
-                assert value is not None
-                assert key is not None
-                records.append({"key": key.decode(), **json.loads(value)})
+            error, value, key, number = message.error(), message.value(), message.key(), message.partition()
+            assert error is None, error
+            assert value is not None
+            assert key is not None
+            assert number is not None
+            first, end = unread[number]
+            assert message.offset() == first, (
+                f"partition {number} of {topic} goes on at {message.offset()}, not {first}"
+            )
+            records.append({"key": key.decode(), **json.loads(value)})
+            if first + 1 < end:
+                unread[number] = first + 1, end
             else:
-                assert error.code() == KafkaError._PARTITION_EOF, error
-                unread.discard(message.partition())
+                del unread[number]
     finally:
         consumer.close()
     return records

@@ -149,10 +149,11 @@ def test_killed_after_the_acknowledgement_and_before_the_mark(
         wait_for(kafka.was_sent_records)
         endpoint.kill()
         assert sending.said() is None
-    assert len(stored_ids(endpoint, device)) == 21
+    there = len(stored_ids(endpoint, device)) - 1
+    assert there > 0  # all of them, if they were sent in one go
     endpoint.restart()
     said = until_accepted(device, [*events, device.event(messageId="last")])
-    assert said.json == {"accepted": 1, "duplicates": 20, "refused": []}
+    assert said.json == {"accepted": 21 - there, "duplicates": there, "refused": []}
     found = stored_ids(endpoint, device)
     assert set(found.values()) == {1}
     assert len(found) == 22
@@ -165,10 +166,13 @@ def test_killed_before_the_events_reach_a_broker(endpoint: Endpoint, device: Dev
     late = [device.event(messageId="late")]
     kafka.down(3)
     try:
-        sending = Sending(lambda: device.send(late))
-        wait_for(lambda: device.again().send(late).json["code"] == "in-progress")
+        sending = [Sending(lambda: device.again().send(late)) for _ in range(2)]
+        wait_for(lambda: any(each.is_over for each in sending))  # the one that came second
         endpoint.kill()
-        assert sending.said() is None
+        first, second = sorted((each.said() for each in sending), key=lambda said: said is not None)
+        assert first is None
+        assert second is not None
+        assert second.json["code"] == "in-progress"
     finally:
         kafka.up(3)
     endpoint.restart()

@@ -23,6 +23,11 @@ class Sending:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was answered, or the connection broke."""
+        return not self._thread.is_alive()
+
     def said(self) -> Said | None:
         """The answer, when there is one; None: the connection broke."""
         self._thread.join()
