@@ -20,6 +20,7 @@ from nearhand.errors import StorageError, UsageError
 from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent, Scalar, unrecorded
 from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
 from nearhand.features.cache import PushedFeatures
+from nearhand.features.prepared import pack_program, prepared_program
 from nearhand.features.store import FeatureStore, ProgramCheckpointer
 from nearhand.learning import Exposures, exposures
 from nearhand.monitoring import Meter
@@ -171,6 +172,10 @@ class Personalizer:
             folder = install_bundle(source, data / "slots", sdk_version=__version__)
         items = None if folder.manifest.items is None else folder.items()
         program = _compiled_program(folder, items)
+        if folder.unprepared is not None:
+            meter.degraded("what was prepared of the bundle is not used", folder.unprepared)
+        if folder.prepared is None and not source.is_dir():
+            _prepare(folder, items, program, meter)
         with ExitStack() as unless_it_opens:
             log = EventLog(
                 profile / "events.db",
@@ -707,10 +712,20 @@ def _compiled_program(bundle: BundleFolder, items: Items | None) -> CompiledProg
     reference = bundle.manifest.features
     if reference is None:
         return None
+    if bundle.prepared is not None and (known := prepared_program(bundle.prepared, items)) is not None:
+        return known
     place = f"bundle {bundle.manifest.name}: {reference.file.path}"
     with storage_errors(place):
         program = read_program(bundle.path(reference.file).read_bytes(), place=place)
     return compile_program(program, ItemTable.empty() if items is None else ItemTable.of_bundle(items))
+
+
+def _prepare(folder: BundleFolder, items: Items | None, program: CompiledProgram | None, meter: Meter) -> None:
+    """Keep what was made of a bundle's documents, so that the next start of the app need not make it."""
+    try:
+        folder.prepare(items, {} if program is None else pack_program(program))
+    except StorageError as error:
+        meter.degraded("nothing was prepared of the bundle, and the next start takes longer", error)
 
 
 def _seed_bytes(seed: int | None) -> bytes | None:

@@ -8,6 +8,9 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nearhand.bundle.grouped import Grouped, grouped
 from nearhand.records import dataclass
 
@@ -271,6 +274,10 @@ class Items:
     def rows(self) -> Mapping[str, int]:
         """Item id → row."""
         return dict(zip(self.item_ids, range(len(self.item_ids)), strict=True))
+
+    def numbers(self, name: Literal["years", "popularity", "min_ages", "added_at"]) -> NDArray[np.int64]:
+        """A column of integers as an array; not to be changed."""
+        return np.array(getattr(self, name), np.int64)
 
 
 @dataclass(frozen=True)

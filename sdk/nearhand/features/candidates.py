@@ -8,7 +8,6 @@ plain values, so that the notes of several readings become one array.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from itertools import repeat
 from typing import Any, Literal, TypeAlias
@@ -28,11 +27,9 @@ from nearhand.features.compile import (
     weights_state,
     windowed,
 )
-from nearhand.features.items import Cell
 from nearhand.features.operands import texts
-from nearhand.features.parts import MAX_VALUE
 from nearhand.features.state import TextStamps
-from nearhand.features.steps import apply_steps_to_array, bound_number, codes, encoder, is_integer
+from nearhand.features.steps import apply_steps_to_array, codes, encoder, is_integer
 from nearhand.records import dataclass
 
 Table: TypeAlias = Callable[[], NDArray[Any]]
@@ -212,17 +209,9 @@ def _item_number(plan: Plan, view: schema.Item) -> ItemOutput:
 
 def _numbers(plan: Plan, operand: str, default: float) -> NDArray[np.float64]:
     """A column of the catalogue, float64 [items + 1]: index −1, the last, is for items it does not have."""
-    numbers = np.append(_bound_numbers(plan.items.columns[operand.removeprefix("item.")]), np.nan)
+    numbers = np.append(plan.items.numbers(operand.removeprefix("item.")), np.nan)
     numbers[np.isnan(numbers)] = default
     return numbers
-
-
-def _bound_numbers(cells: Sequence[Cell]) -> NDArray[np.float64]:
-    """Of each cell the :func:`bound_number`, or NaN."""
-    if {int, float, type(None)}.issuperset(map(type, cells)):
-        with suppress(OverflowError):  # an integer beyond float64
-            return np.array(cells, np.float64).clip(-MAX_VALUE, MAX_VALUE)
-    return np.array([np.nan if (number := bound_number(cell)) is None else number for cell in cells])
 
 
 def _item_codes(plan: Plan, view: schema.Item) -> ItemOutput:

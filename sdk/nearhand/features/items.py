@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 from types import NoneType
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nearhand.bundle.grouped import Grouped, grouped
 from nearhand.bundle.schema import Items
 from nearhand.errors import UsageError
+from nearhand.features.parts import MAX_VALUE
+from nearhand.features.steps import bound_number
 from nearhand.hashing import sha256
 from nearhand.records import dataclass
 
@@ -25,11 +31,13 @@ class ItemTable:
         item_ids: each once.
         columns: name → one cell for each item.
         rows: item id → its index; made if it is not given.
+        digests: columns → :meth:`digest` of them, where it is known already.
     """
 
     item_ids: tuple[str, ...]
     columns: Mapping[str, Sequence[Cell]]
     rows: Mapping[str, int] = field(default_factory=dict, repr=False)
+    digests: dict[tuple[str, ...], str] = field(repr=False, default_factory=dict)
     _grouped: dict[str, Grouped[Any]] = field(init=False, repr=False, default_factory=dict)
     _kinds: dict[str, set[type]] = field(init=False, repr=False, default_factory=dict)
 
@@ -38,6 +46,8 @@ class ItemTable:
             object.__setattr__(self, "rows", dict(zip(self.item_ids, range(len(self.item_ids)), strict=True)))
         if len(self.rows) != len(self.item_ids):
             raise UsageError("an item id stands twice", place="ItemTable.item_ids", remedy="give every item one row")
+        if isinstance(self.columns, _BundleColumns):
+            return  # a catalogue's columns are of one length
         for name, cells in self.columns.items():
             if len(cells) != len(self.item_ids):
                 raise UsageError(
@@ -52,17 +62,14 @@ class ItemTable:
         return cls((), {})
 
     @classmethod
-    def of_bundle(cls, items: Items) -> ItemTable:
-        """A bundle's catalogue: title, year, genres, director and popularity; unknown years and directors as None."""
-        columns: dict[str, Sequence[Cell]] = {
-            "title": items.titles,
-            "year": [year or None for year in items.years],
-            "genres": items.genres,
-            "director": [director or None for director in items.directors],
-            "popularity": items.popularity,
-        }
-        table = cls(items.item_ids, columns, items.rows)
-        table._grouped["genres"] = items.grouped_genres
+    def of_bundle(cls, items: Items, digests: dict[tuple[str, ...], str] | None = None) -> ItemTable:
+        """A bundle's catalogue: title, year, genres, director and popularity; unknown years and directors as None.
+
+        Args:
+            digests: see the attribute.
+        """
+        table = cls(items.item_ids, _BundleColumns(items), items.rows, {} if digests is None else digests)
+        table._kinds.update(_BUNDLE_KINDS)
         return table
 
     def grouped(self, name: str) -> Grouped[Cell]:
@@ -70,6 +77,8 @@ class ItemTable:
         found = self._grouped.get(name)
         if found is None:
             cells = self.columns[name]
+            if isinstance(cells, _Spread):
+                return cells.groups
             typed, places = grouped(list(zip(map(type, cells), cells, strict=True)))
             found = self._grouped[name] = Grouped(tuple(cell for _, cell in typed), places)
         return found
@@ -82,11 +91,25 @@ class ItemTable:
             found = self._kinds[name] = set(map(type, self.columns[name] if groups is None else groups.distinct))
         return found
 
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Of each cell of a column the :func:`bound_number`, or NaN: float64 [items]."""
+        if isinstance(self.columns, _BundleColumns) and (known := self.columns.numbers(name)) is not None:
+            return known
+        cells = self.columns[name]
+        if {int, float, NoneType}.issuperset(map(type, cells)):
+            with suppress(OverflowError):  # an integer beyond float64
+                return np.array(cells, np.float64).clip(-MAX_VALUE, MAX_VALUE)
+        return np.array([np.nan if (number := bound_number(cell)) is None else number for cell in cells])
+
     def digest(self, columns: Sequence[str]) -> str:
         """sha256, in hexadecimal, of the item ids and some of the columns: what state that was folded rests on."""
-        named = ", ".join(f"{json.dumps(name)}: {self._array(name)}" for name in sorted(set(columns)))
-        content = f"[{json.dumps(self.item_ids)}, {{{named}}}]" if columns else "[]"
-        return sha256(content.encode()).hexdigest()
+        names = tuple(sorted(set(columns)))
+        found = self.digests.get(names)
+        if found is None:
+            named = ", ".join(f"{json.dumps(name)}: {self._array(name)}" for name in names)
+            content = f"[{json.dumps(self.item_ids)}, {{{named}}}]" if columns else "[]"
+            found = self.digests[names] = sha256(content.encode()).hexdigest()
+        return found
 
     def _array(self, name: str) -> str:
         """A column as JSON. Tuples take longest, and many are the same."""
@@ -95,3 +118,72 @@ class ItemTable:
         distinct, places = self.grouped(name)
         texts = [json.dumps(cell) for cell in distinct]
         return "[" + ", ".join([texts[place] for place in places.tolist()]) + "]"
+
+
+_BUNDLE_KINDS: Mapping[str, set[type]] = {
+    "title": {str},
+    "year": {int, NoneType},
+    "genres": {tuple},
+    "director": {str, NoneType},
+    "popularity": {int},
+}
+
+
+class _BundleColumns(Mapping[str, Sequence[Cell]]):
+    """A bundle's columns, each made when it is asked for: a program reads few of them."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+        self._made: dict[str, Sequence[Cell]] = {}
+
+    def __getitem__(self, name: str) -> Sequence[Cell]:
+        found = self._made.get(name)
+        if found is None:
+            found = self._made[name] = self._make(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_BUNDLE_KINDS)
+
+    def __len__(self) -> int:
+        return len(_BUNDLE_KINDS)
+
+    def numbers(self, name: str) -> NDArray[np.float64] | None:
+        """See :meth:`ItemTable.numbers`; None: the column is not one of numbers."""
+        if name == "popularity":
+            return self._items.numbers("popularity").astype(np.float64).clip(-MAX_VALUE, MAX_VALUE)
+        if name == "year":
+            years = self._items.numbers("years")
+            return np.where(years == 0, np.nan, years.astype(np.float64).clip(-MAX_VALUE, MAX_VALUE))
+        return None
+
+    def _make(self, name: str) -> Sequence[Cell]:
+        items = self._items
+        match name:
+            case "title":
+                return items.titles
+            case "year":
+                return [year or None for year in items.years]
+            case "genres":
+                return _Spread(items.grouped_genres)
+            case "director":
+                return [director or None for director in items.directors]
+            case "popularity":
+                return items.popularity
+            case _:
+                raise KeyError(name)
+
+
+class _Spread(Sequence[Cell]):
+    """A column that is kept by its different cells."""
+
+    def __init__(self, groups: Grouped[Any]) -> None:
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return len(self.groups.places)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[each] for each in range(*row.indices(len(self)))]
+        return self.groups.distinct[self.groups.places[row]]

@@ -101,8 +101,8 @@ def _bound(bound: Decimal | None) -> float | None:
 def _value_of(operand: str, items: ItemTable) -> Callable[[FoldedEvent], object]:
     where, *path = operand.split(".")
     if where == "item":
-        rows, cells = items.rows, items.columns[".".join(path)]
-        return lambda event: _cell(cells, rows.get(event.item_id)) if event.item_id is not None else None
+        rows, columns, column = items.rows, items.columns, ".".join(path)
+        return lambda event: _cell(columns[column], rows.get(event.item_id)) if event.item_id is not None else None
     if len(path) == 1:
         (name,) = path
         if where == "context":

@@ -25,11 +25,9 @@ class TFLiteRuntime:
     name: RuntimeName = "tflite"
 
     def __init__(self) -> None:
-        from importlib import metadata  # brings email and socket with it: not for everyone who imports nearhand
-
-        package = next(name for name in DISTRIBUTIONS if util.find_spec(name) is not None)
-        self._interpreter = import_module(f"{package}.interpreter").Interpreter
-        self.version = metadata.version(DISTRIBUTIONS[package])
+        name = next(name for name in DISTRIBUTIONS if util.find_spec(name) is not None)
+        self._interpreter = import_module(f"{name}.interpreter").Interpreter
+        self.version = _version(name)
 
     def load(self, path: Path) -> Session:
         try:
@@ -82,6 +80,16 @@ class _TFLiteSession:
             self._interpreter.resize_tensor_input(index, shape)
         self._interpreter.allocate_tensors()
         self._shapes = shapes
+
+
+def _version(name: str) -> str:
+    """The version of an installed package as it says itself; reading its metadata takes longer than loading it."""
+    said = getattr(import_module(name), "__version__", None)
+    if isinstance(said, str):
+        return said
+    from importlib import metadata  # brings email and socket with it
+
+    return metadata.version(DISTRIBUTIONS[name])
 
 
 def _spec(detail: Any) -> TensorSpec:
