@@ -31,7 +31,6 @@ from nearhand.ranking import Predicate, Predictor, check_columns
 from nearhand.recommending import Recommendation, Recommender, Request, check_context
 from nearhand.retrieval import OpenedRetriever, open_retriever
 from nearhand.runtime import Runtime, guarded, installed_runtimes
-from nearhand.status import Status
 from nearhand.version import __version__
 
 if TYPE_CHECKING:  # an app that only asks for lists does not wait for these
@@ -40,6 +39,7 @@ if TYPE_CHECKING:  # an app that only asks for lists does not wait for these
     from nearhand.learning import Learner
     from nearhand.network import Transport
     from nearhand.privacy import Privacy
+    from nearhand.status import Status
     from nearhand.sync import SyncConfig, Syncer, SyncReport
 
 
@@ -538,6 +538,8 @@ class Personalizer:
         Raises:
             StorageError: the event log cannot be read.
         """
+        from nearhand.status import Status
+
         self._check_open()
         manifest = self._bundle.manifest
         opened = self._retriever

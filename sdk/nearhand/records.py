@@ -57,7 +57,11 @@ else:
 
         def prepare(cls: type) -> type:
             def make_first(self, *values, **named):
-                (_compile if fields.plain(cls) is None else _set_one_by_one)(cls, fields)
+                annotations = fields.plain(cls)
+                if annotations is None:
+                    _compile(cls, fields)
+                else:
+                    _set_one_by_one(cls, fields, annotations)
                 cls.__init__(self, *values, **named)
 
             fields = _Fields(cls, init)
@@ -94,11 +98,11 @@ else:
 
         def plain(self, cls):
             """The annotations of a plain class, see :func:`parts`; None: it is not plain."""
+            if self.inherits or any(field.kw_only is True for field in self.described.values()):
+                return None
             annotations = get_annotations(cls)
             texts = " ".join(map(str, annotations.values()))
-            by_name = any(field.kw_only is True for field in self.described.values())
-            is_plain = not (self.inherits or by_name or any(word in texts for word in _NO_PLAIN_FIELD))
-            return annotations if is_plain else None
+            return None if any(word in texts for word in _NO_PLAIN_FIELD) else annotations
 
         def __get__(self, instance, cls):
             owner = next(each for each in cls.__mro__ if vars(each).get("__dataclass_fields__") is self)
@@ -123,18 +127,14 @@ else:
         made = _standard(cls, fields, init=True)
         cls.__match_args__, cls.__init__ = made.__match_args__, made.__init__
 
-    def _set_one_by_one(cls, fields):
-        """Give a class an initializer that sets one field after the other, until compiling one pays."""
-        found = {name: field for name, (_, field) in parts(cls).items()}
-        names = tuple(name for name, field in found.items() if field.init)
-        constants = {name: field.default for name, field in found.items() if field.default is not dataclasses.MISSING}
-        makers = {
-            name: field.default_factory
-            for name, field in found.items()
-            if field.default_factory is not dataclasses.MISSING
-        }
+    def _set_one_by_one(cls, fields, annotations):
+        """Give a plain class an initializer that sets one field after the other, until compiling one pays."""
+        own, described, missing = vars(cls), fields.described, dataclasses.MISSING
+        names = tuple(name for name in annotations if name not in described or described[name].init)
+        constants = {name: own[name] for name in annotations if name in own}  # those of described fields are there too
+        makers = {name: each.default_factory for name, each in described.items() if each.default_factory is not missing}
         known, needed = frozenset(names), frozenset(names) - constants.keys() - makers.keys()
-        order = [name for name in found if name in known or name in makers]
+        order = [name for name in annotations if name in known or name in makers]
         finish, put, left = hasattr(cls, "__post_init__"), object.__setattr__, _COMPILED_AFTER
 
         def __init__(self, *values, **named):  # noqa: N807 - it becomes the class's own

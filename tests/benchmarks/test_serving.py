@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import statistics
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
+import nearhand
 from nearhand import Config, Event, Personalizer
 from nearhand.bundle.schema import RuntimeName
 from nearhand.runtime import Runtime, Session, Tensors, installed_runtimes
@@ -155,6 +157,7 @@ print(json.dumps(int(next(l for l in open("/proc/self/status") if l.startswith("
 
 def models_of(bundle: Path, data: Path, runtime: RuntimeName) -> list[str]:
     """The paths of the bundle's models, installed and proved, so that a start is an app's second one."""
+    compileall.compile_dir(Path(nearhand.__file__).parent, quiet=2)  # as installing a package does; numpy's is compiled
     with Personalizer.open(bundle, data, config=Config(runtime=runtime, durability="process")) as personalizer:
         personalizer.record(Event("item_viewed", item_id="m_1"))
         assert personalizer.recommend(10)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -95,6 +95,25 @@ def test_an_installed_runtime_says_its_name_and_version(name: RuntimeName) -> No
     runtime = installed_runtimes()[name]()
     assert runtime.name == name
     assert runtime.version[0].isdigit()
+
+
+@pytest.mark.skipif("tflite" not in RUNTIMES, reason="no TFLite runtime is installed")
+def test_a_tflite_runtime_s_version_is_its_distribution_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = next(name for name in DISTRIBUTIONS if find_spec(name) is not None)
+    version = metadata.version(DISTRIBUTIONS[package])
+    assert installed_runtimes()["tflite"]().version == version
+    monkeypatch.delattr(import_module(package), "__version__")
+    assert installed_runtimes()["tflite"]().version == version
+
+
+@pytest.mark.skipif("tflite" not in RUNTIMES, reason="no TFLite runtime is installed")
+def test_a_tflite_runtime_starts_without_reading_metadata() -> None:
+    script = (
+        "import sys, nearhand.runtime; nearhand.runtime.installed_runtimes()['tflite']()\n"
+        "print([m for m in ('importlib.metadata', 'email.message', 'socket') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", RUNTIMES)

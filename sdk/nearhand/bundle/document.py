@@ -162,7 +162,7 @@ def decode(  # noqa: PLR0911 - one return for each kind of value
 
 _REBUILD = "build the bundle again with `nearhand convert`"
 _SCALARS = {int: "an integer", str: "a string", bool: "true or false"}
-_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(E[+-]?[0-9]{1,4})?")
+_DECIMAL = r"-?[0-9]+(\.[0-9]+)?(E[+-]?[0-9]{1,4})?"
 _NUMBER_LIMIT = 10**15  # so that a float32 holds what becomes of it
 _NUMBER_CHARACTERS = 40
 _INTEGER_LIMIT = 2**53  # beyond it a JSON reader elsewhere would round
@@ -220,7 +220,7 @@ def _decode_number(value: Any, place: str, refuse: Refuse, *, written_by_people:
         value = str(value)
     text = _expect(str, value, place, "a number" if written_by_people else "a decimal number as a string", refuse)
     # What str(Decimal) writes, and no more than a float can hold: it becomes one where it is used.
-    if not (_DECIMAL.fullmatch(text) and math.isfinite(float(text))):
+    if not (re.fullmatch(_DECIMAL, text) and math.isfinite(float(text))):
         raise refuse(f"is {_show(text)}, not a finite decimal number", place, "write a number such as 0.5")
     number = Decimal(text)
     if written_by_people and (abs(number) > _NUMBER_LIMIT or len(text) > _NUMBER_CHARACTERS):

@@ -13,7 +13,7 @@ FETCH_AGAIN = "download or copy the bundle again"
 # A segment may not end in a dot, nor be a device name: Windows would drop the one and open the other.
 _DEVICE = r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|/|\Z))"
 _SEGMENT = rf"{_DEVICE}[A-Za-z0-9._-]*[A-Za-z0-9_-]"
-_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_NAME = rf"{_SEGMENT}(?:/{_SEGMENT})*"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def check_names(names: Collection[str], *, place: str) -> None:
     """
     folded: set[str] = set()
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             raise BundlePathError(
                 f"{name[:80]!r} is not an allowed name",
                 place=place,

@@ -6,7 +6,7 @@ Nothing else may be in the bundle.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field, fields
+from dataclasses import field
 
 from nearhand.bundle.document import FieldError
 from nearhand.bundle.schema import (
@@ -25,7 +25,7 @@ from nearhand.bundle.serving import DecisionPolicy, ListPolicy
 from nearhand.bundle.tables import TableModel, VocabulariesReference
 from nearhand.errors import UsageError
 from nearhand.events.event_types import EventSchema, check_event_types
-from nearhand.records import dataclass
+from nearhand.records import dataclass, parts
 
 
 @dataclass(frozen=True)
@@ -184,4 +184,4 @@ class Manifest:
 
 
 _REBUILD = "build the bundle again with `nearhand convert`"
-_RETRIEVAL = tuple(part.name for part in fields(Retrieval))
+_RETRIEVAL = tuple(parts(Retrieval))

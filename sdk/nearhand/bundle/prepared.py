@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.bundle.grouped import Grouped
-from nearhand.bundle.schema import Items
+from nearhand.bundle.schema import Items, NumberColumn
 from nearhand.errors import BundleIntegrityError
 from nearhand.records import parts
 from nearhand.version import __version__
@@ -39,9 +39,10 @@ PREPARED_PATH = "+prepared"
 """Its name in the slot, which no file of a bundle can have."""
 
 _MAGIC = b"NHPREP01"
-_START = Struct("<8sII")
+_START, _LENGTH = Struct("<8sI"), Struct("<I")
 _ALIGNED = 8
-_TEXTS, _NUMBERS = ("item_ids", "titles", "directors"), ("years", "popularity", "min_ages", "added_at")
+_TEXTS = ("item_ids", "titles", "directors")
+_NUMBERS: tuple[NumberColumn, ...] = ("years", "popularity", "min_ages", "added_at")
 
 
 class Prepared:
@@ -139,7 +140,7 @@ class PreparedItems(Items):
         distinct = tuple(map(tuple, prepared.json("items.genres")))
         return Grouped(distinct, prepared.numbers("items.genres.places").astype(np.intp, copy=False))
 
-    def numbers(self, name: str) -> NDArray[np.int64]:
+    def numbers(self, name: NumberColumn) -> NDArray[np.int64]:
         """See the base class."""
         prepared: Prepared = vars(self)["_prepared"]
         return prepared.numbers(f"items.{name}")
@@ -169,8 +170,8 @@ def pack(digest: str, sections: Mapping[str, bytes]) -> bytes:
     """The file's bytes. Same sections, same bytes."""
     lengths = [[name, len(section)] for name, section in sections.items()]
     head = json.dumps({"sdk": __version__, "bundle": digest, "sections": lengths}).encode()
-    rest = b"".join(_padded(each) for each in (head, *sections.values()))
-    return _START.pack(_MAGIC, crc32(rest), len(head)) + rest
+    rest = _LENGTH.pack(len(head)) + b"".join(_padded(each) for each in (head, *sections.values()))
+    return _START.pack(_MAGIC, crc32(rest)) + rest
 
 
 def unpack(data: bytes, digest: str, *, place: str) -> Prepared | None:
@@ -179,23 +180,25 @@ def unpack(data: bytes, digest: str, *, place: str) -> Prepared | None:
     Raises:
         BundleIntegrityError: they are damaged, or of another bundle.
     """
-    if len(data) < _START.size or data[:6] != _MAGIC[:6]:
+    begins = _START.size + _LENGTH.size
+    if len(data) < begins or data[:6] != _MAGIC[:6]:
         raise _damaged("is no prepared file", place)
-    magic, checksum, length = _START.unpack_from(data)
+    magic, checksum = _START.unpack_from(data)
     if magic != _MAGIC:
         return None
-    rest = memoryview(data)[_START.size :]
-    if crc32(rest) != checksum:
+    whole = memoryview(data)
+    if crc32(whole[_START.size :]) != checksum:
         raise _damaged("contents differ from their checksum", place)
-    head = json.loads(bytes(rest[:length]))
+    (length,) = _LENGTH.unpack_from(data, _START.size)
+    head = json.loads(data[begins : begins + length])
     if head["sdk"] != __version__:
         return None
     if head["bundle"] != digest:
         raise _damaged("is of another bundle", place)
     sections: dict[str, memoryview] = {}
-    start = length + _gap(length)
+    start = begins + length + _gap(length)
     for name, size in head["sections"]:
-        sections[name] = rest[start : start + size]
+        sections[name] = whole[start : start + size]
         start += size + _gap(size)
     return Prepared(sections)
 
@@ -253,7 +256,7 @@ def _restored(value: Any, kinds: Mapping[str, tuple[type, tuple[str, ...]]]) -> 
         if tag == "()":
             return tuple([_restored(each, kinds) for each in value[1:]])
         kind, names = kinds[tag]
-        made = object.__new__(kind)
+        made: Any = object.__new__(kind)
         vars(made).update(zip(names, [_restored(each, kinds) for each in value[1:]], strict=True))
         return made
     if type(value) is dict:

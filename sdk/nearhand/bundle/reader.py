@@ -290,6 +290,7 @@ def _decode_manifest(data: bytes, sdk_version: str, place: str) -> Manifest:
     content = load(data, place=place)
     _check_versions(content, sdk_version, place)
     manifest: Manifest = decode(Manifest, content, place=f"{place}: ")
+    check_names([MANIFEST_PATH, *_by_path(manifest, place)], place=place)
     return manifest
 
 
@@ -315,10 +316,10 @@ def _by_path(manifest: Manifest, place: str) -> dict[str, FileReference]:
     """The files of a bundle but its manifest. Two variants may share a file if they say the same of it."""
     files: dict[str, FileReference] = {}
     for reference in manifest.files():
-        if files.setdefault(reference.path, reference) != reference or reference.path == MANIFEST_PATH:
+        known = files.setdefault(reference.path, reference)
+        if (known is not reference and known != reference) or reference.path == MANIFEST_PATH:
             problem = f"{reference.path[:80]!r} is described in two ways"
             raise BundleFormatError(problem, place=place, remedy="build the bundle again with `nearhand convert`")
-    check_names([MANIFEST_PATH, *files], place=place)
     return files
 
 

@@ -22,10 +22,12 @@ MANIFEST_PATH = "manifest.json"
 RuntimeName = Literal["onnx", "tflite", "ort"]
 Precision = Literal["fp32", "int8"]
 Role = Literal["encoder", "index"]
+NumberColumn = Literal["years", "popularity", "min_ages", "added_at"]
+"""A column of integers of the catalogue."""
 
 NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256 = r"[0-9a-f]{64}"
 
 
 def semantic_version(text: str) -> tuple[int, int, int]:
@@ -52,7 +54,7 @@ class FileReference:
     def __post_init__(self) -> None:
         if self.bytes < 0:
             raise ValueError(f"size {self.bytes} is negative")
-        if not _SHA256.fullmatch(self.sha256):
+        if not re.fullmatch(_SHA256, self.sha256):
             raise ValueError(f"sha256 {self.sha256!r} is not 64 lowercase hexadecimal characters")
 
 
@@ -275,7 +277,7 @@ class Items:
         """Item id → row."""
         return dict(zip(self.item_ids, range(len(self.item_ids)), strict=True))
 
-    def numbers(self, name: Literal["years", "popularity", "min_ages", "added_at"]) -> NDArray[np.int64]:
+    def numbers(self, name: NumberColumn) -> NDArray[np.int64]:
         """A column of integers as an array; not to be changed."""
         return np.array(getattr(self, name), np.int64)
 

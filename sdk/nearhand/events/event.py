@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nearhand.errors import EventError
-from nearhand.records import dataclass
+from nearhand.records import dataclass, parts
 
 Scalar: TypeAlias = str | int | float | bool | None
 JSON: TypeAlias = "Scalar | Sequence[JSON] | Mapping[str, JSON]"
@@ -164,7 +164,7 @@ class RecordedEvent:
             return values[name]
 
 
-_FIELDS = tuple(each.name for each in fields(RecordedEvent))
+_FIELDS = tuple(parts(RecordedEvent))
 
 
 def just_recorded(row: tuple[Any, ...]) -> RecordedEvent:

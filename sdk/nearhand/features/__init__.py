@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nearhand.features.compile import Column
+from nearhand.features.compile import Column, FeaturePlace
 from nearhand.features.event import ReplayEvent
 from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector, compile_program
 from nearhand.features.items import ItemTable
@@ -21,6 +21,7 @@ __all__ = [
     "Column",
     "CompiledProgram",
     "FeatureFold",
+    "FeaturePlace",
     "FeatureVector",
     "ItemTable",
     "Label",

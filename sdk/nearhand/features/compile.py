@@ -81,6 +81,19 @@ class Column:
     offset: int
 
 
+@dataclass(frozen=True)
+class FeaturePlace:
+    """Where a feature lies in :class:`~nearhand.features.FeatureVector` or, ``of`` an item, in ``CandidateFeatures``.
+
+    Attributes:
+        index: in its ``floats`` or its ``ints``, as ``dtype`` says.
+    """
+
+    of: Literal["profile", "item"]
+    dtype: Literal["float32", "int32"]
+    index: int
+
+
 Read: TypeAlias = Callable[[Frame], float]
 Emit: TypeAlias = Callable[[Frame, list[float], list[int]], None]
 States: TypeAlias = Sequence[Any]

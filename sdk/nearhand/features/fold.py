@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,7 +18,17 @@ from numpy.typing import NDArray
 
 from nearhand.errors import ProgramError, UsageError
 from nearhand.features.candidates import LARGEST, Candidates, ItemColumns, Note, compile_item_output
-from nearhand.features.compile import Column, Emit, Feed, Frame, Plan, check_catalogue, compile_output, is_item_view
+from nearhand.features.compile import (
+    Column,
+    Emit,
+    FeaturePlace,
+    Feed,
+    Frame,
+    Plan,
+    check_catalogue,
+    compile_output,
+    is_item_view,
+)
 from nearhand.features.event import FoldedEvent, ReplayEvent, visible_from
 from nearhand.features.items import ItemTable
 from nearhand.features.program import Program
@@ -86,6 +97,17 @@ class CompiledProgram:
         self.pushed = {view.name: view.width for view in program.views if hasattr(view, "width")}
         self.feeds: Mapping[str, Sequence[Feed]] = plan.feeds
         self.make_states = plan.make_states
+
+    @cached_property
+    def places(self) -> Mapping[str, FeaturePlace]:
+        """The columns of width 1, and each place of the others as ``NAME.PLACE``, in order: where their values lie."""
+        return {
+            column.name if column.width == 1 else f"{column.name}.{place}": FeaturePlace(
+                column.of, column.dtype, column.offset + place
+            )
+            for column in self.columns
+            for place in range(column.width)
+        }
 
     def bind(self, states: Sequence[Any]) -> list[Emit]:
         """What puts each view's values into the arrays, in the order of the columns."""

@@ -142,6 +142,9 @@ class _BundleColumns(Mapping[str, Sequence[Cell]]):
             found = self._made[name] = self._make(name)
         return found
 
+    def __contains__(self, name: object) -> bool:
+        return name in _BUNDLE_KINDS
+
     def __iter__(self) -> Iterator[str]:
         return iter(_BUNDLE_KINDS)
 

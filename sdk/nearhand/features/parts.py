@@ -23,7 +23,7 @@ MAX_DAYS = 3650
 ZERO = Decimal(0)
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
-_VIEW_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_VIEW_NAME = r"[a-z][a-z0-9_]{0,63}"
 _TEXT_OPERANDS = ("item_id", "event", "local_hour", "weekday")
 _MIN_SCALE = Decimal("1E-15")
 
@@ -141,7 +141,7 @@ class Encode:
 
 
 def check_name(name: str) -> None:
-    if not _VIEW_NAME.fullmatch(name):
+    if not re.fullmatch(_VIEW_NAME, name):
         problem = f"is {name[:80]!r}, not an identifier"
         raise FieldError("name", problem, "use 1 to 64 of a-z, 0-9 and _, beginning with a letter")
 

@@ -1,6 +1,15 @@
 """What a profile keeps beside its events: choices, learned state, and journals of what was shown, decided and sent."""
 
-from nearhand.profile.erase import destroy_profile
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nearhand.lazily import lazily
 from nearhand.profile.store import Entry, ProfileStore
+
+if TYPE_CHECKING:
+    from nearhand.profile.erase import destroy_profile
+else:
+    __getattr__ = lazily(__name__, {"erase": ["destroy_profile"]})
 
 __all__ = ["Entry", "ProfileStore", "destroy_profile"]

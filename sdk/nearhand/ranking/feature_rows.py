@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,46 +24,27 @@ from nearhand.bundle.document import nearest
 from nearhand.bundle.tables import Column, TableModel
 from nearhand.errors import UsageError
 from nearhand.events import Scalar
-from nearhand.features import CandidateFeatures, CompiledProgram, FeatureVector
+from nearhand.features import CandidateFeatures, CompiledProgram, FeaturePlace, FeatureVector
 from nearhand.ranking.rows import MISSING, UNKNOWN, RowEncoder, TableRows, _code, _number
 from nearhand.records import dataclass
 
 CONTEXT = "context."
 RETRIEVAL_SCORE = "retrieval.score"
-_RECENT_SCORE = re.compile(re.escape(RETRIEVAL_SCORE) + r"\.([1-9][0-9]{0,3})")
+_RECENT_SCORE = rf"{re.escape(RETRIEVAL_SCORE)}\.([1-9][0-9]{{0,3}})"
 _LARGEST_LOOKUP = 1 << 18
 """Codes of whole numbers that lie further apart are found text by text: a megabyte for a column is enough."""
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,9}")
+_WHOLE = r"0|-?[1-9][0-9]{0,9}"
 _INT32 = np.iinfo(np.int32)
 
 
-@dataclass(frozen=True)
-class FeaturePlace:
-    """Where a feature lies in :class:`~nearhand.features.FeatureVector` or, ``of`` an item, in ``CandidateFeatures``.
-
-    Attributes:
-        index: in its ``floats`` or its ``ints``, as ``dtype`` says.
-    """
-
-    of: Literal["profile", "item"]
-    dtype: Literal["float32", "int32"]
-    index: int
-
-
-def feature_places(program: CompiledProgram) -> dict[str, FeaturePlace]:
+def feature_places(program: CompiledProgram) -> Mapping[str, FeaturePlace]:
     """The table columns that a program gives, in its order: name → where the values lie."""
-    return {
-        column.name if column.width == 1 else f"{column.name}.{place}": FeaturePlace(
-            column.of, column.dtype, column.offset + place
-        )
-        for column in program.columns
-        for place in range(column.width)
-    }
+    return program.places
 
 
 def retrieval_windows(columns: Iterable[Column]) -> tuple[int, ...]:
     """Of how many of the latest items a model reads retrieval scores, beside those of the whole history; ascending."""
-    found = (_RECENT_SCORE.fullmatch(column.name) for column in columns)
+    found = (re.fullmatch(_RECENT_SCORE, column.name) for column in columns)
     return tuple(sorted(int(match[1]) for match in found if match))
 
 
@@ -106,7 +87,7 @@ def _check(
                 remedy="train it as a number that may be missing: popular candidates of a new user have none",
             )
         return
-    if _RECENT_SCORE.fullmatch(name):
+    if re.fullmatch(_RECENT_SCORE, name):
         raise UsageError(
             f"column {name!r} is a retrieval score of the latest items only, which is not computed here",
             place=place,
@@ -399,7 +380,7 @@ class _Gathering:
 
 def _lookup(codes: Mapping[str, int]) -> _Table | None:
     """The codes of whole numbers, by the texts that Python prints for them; None if they lie too far apart."""
-    known = {int(text): code for text, code in codes.items() if _WHOLE.fullmatch(text)}
+    known = {int(text): code for text, code in codes.items() if re.fullmatch(_WHOLE, text)}
     known = {number: code for number, code in known.items() if _INT32.min <= number <= _INT32.max}
     low, high = max(min(known, default=0) - 1, _INT32.min), min(max(known, default=0) + 1, _INT32.max)
     if high - low >= _LARGEST_LOOKUP:

@@ -18,7 +18,6 @@ from nearhand.bundle.tables import TableModel
 from nearhand.config import Config
 from nearhand.errors import ModelError, RuntimeUnavailableError
 from nearhand.ranking.rows import RowEncoder, Table, TableRows
-from nearhand.ranking.selftest import check_table_golden
 from nearhand.records import dataclass
 from nearhand.runtime import Runtime, Session, installed_runtimes
 from nearhand.version import __version__
@@ -236,6 +235,8 @@ def _load(
         passed = selftests / name
         with storage_errors(str(passed)):
             if not passed.exists():
+                from nearhand.ranking.selftest import check_table_golden  # once for each bundle, not at each start
+
                 golden = bundle.table_golden(model)
                 check_table_golden(session, encoder, golden, place=model.name)
                 selftests.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,7 +29,6 @@ from nearhand.recommending.adjustments import Adjustments
 from nearhand.recommending.pool import Pool
 from nearhand.recommending.reasons import Reasons
 from nearhand.recommending.request import Request, check_k
-from nearhand.recommending.reranker import Asked, Reranker
 from nearhand.recommending.results import Recommendation, Source
 from nearhand.recommending.sources import Sources
 from nearhand.recommending.stages import Deadline, Stages
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from nearhand.learning import Learner
+    from nearhand.recommending.reranker import Asked, Reranker
 
 T = TypeVar("T")
 
@@ -69,6 +68,10 @@ class _Draft:
     def allowed(self) -> NDArray[np.intp]:
         """Places of the candidates that may be listed."""
         return np.flatnonzero(self.keep[self.pool.rows])
+
+    def of(self, pool: Pool) -> _Draft:
+        """The same with other candidates, or with these in another order."""
+        return _Draft(self.request, self.preferences, pool, self.keep, self.pinned, self.has_history)
 
 
 class Recommender:
@@ -190,7 +193,7 @@ class Recommender:
             if self._lives != life:
                 return self._recommend(request, deadline, None)
             if found is not None:
-                draft = replace(draft, pool=draft.pool.reranked(draft.allowed[found.at], found.scores))
+                draft = draft.of(draft.pool.reranked(draft.allowed[found.at], found.scores))
             elif asked.is_alone:
                 draft = self._ranked(draft, deadline)
             return self._finished(draft, deadline)
@@ -237,7 +240,7 @@ class Recommender:
         if self._ranker is None or not draft.has_history or not len(draft.pool.rows):
             return draft
         pool = self._try("rank", partial(self._rank, draft.pool, draft.request.context), deadline)
-        return draft if pool is None else replace(draft, pool=pool)
+        return draft if pool is None else draft.of(pool)
 
     def _finished(self, draft: _Draft, deadline: Deadline) -> list[Recommendation]:
         """The list; how long this takes is kept of a deadline when the cloud is waited for."""

@@ -33,11 +33,11 @@ class Sources:
             candidates: how many are wanted at the least.
             is_ranked: whether a ranker orders the candidates, so that more sources than the encoder's pay.
         """
-        self._counts = items.popularity
+        self._counts = items.numbers("popularity")
         self._retriever = retriever
         self._candidates = candidates
         self._is_ranked = is_ranked
-        self._popularity = Popularity(items.popularity)
+        self._popularity = Popularity(self._counts)
         self._known_vectors: dict[int, NDArray[np.float32]] = {}
         self._last_vectors: tuple[list[int], NDArray[np.float32]] = ([], np.empty((0, 0), np.float32))
 
@@ -94,7 +94,7 @@ class Sources:
         exclude = applied.excluded
         rows, scores = self._popularity.top(exclude=exclude, k=max(k, self._candidates))
         more = sorted(row for row in set(passed).difference(rows.tolist()) if applied.mask[row])
-        shares = np.array([self._counts[row] for row in more], np.float64) / max(sum(self._counts), 1)
+        shares = np.array([self._counts[row] for row in more], np.float64) / max(int(self._counts.sum()), 1)
         rows, scores = np.concatenate([rows, np.array(more, np.int32)]), np.concatenate([scores, shares])
         vectors = np.empty((len(rows), 0), np.float32)
         return Pool(rows, scores.astype(np.float64), vectors, "fallback", passed=frozenset(passed))

@@ -14,7 +14,6 @@ from nearhand.errors import ModelError, RuntimeUnavailableError
 from nearhand.monitoring import Meter
 from nearhand.records import dataclass
 from nearhand.retrieval.retriever import Retriever
-from nearhand.retrieval.selftest import check_golden
 from nearhand.runtime import Runtime
 
 
@@ -95,6 +94,8 @@ def _load(bundle: BundleFolder, runtime: Runtime, encoder: Variant, index: Varia
         passed = selftests / f"{bundle.digest}-{runtime.name}-{runtime.version}-{encoder.precision}"
         with storage_errors(str(passed)):
             if not passed.exists():
+                from nearhand.retrieval.selftest import check_golden  # once for each bundle, not at each start
+
                 place = f"{encoder.runtime}/{encoder.precision}"
                 check_golden(retriever, bundle.golden(), encoder.precision, place=place)
                 selftests.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from nearhand.retrieval.retriever import Excluded, as_mask
 class Popularity:
     """The catalogue in order of positive training interactions, most first, ties by row."""
 
-    def __init__(self, counts: Sequence[int]) -> None:
+    def __init__(self, counts: Sequence[int] | NDArray[np.int64]) -> None:
         self._counts = np.asarray(counts, np.int64)
         self._total = max(int(self._counts.sum()), 1)
         self._order = np.lexsort((np.arange(len(self._counts)), -self._counts)).astype(np.int32)
