@@ -26,7 +26,7 @@ from nearhand.learning import Exposures, exposures
 from nearhand.monitoring import Meter
 from nearhand.predicting import Prediction, Predictors, Segment
 from nearhand.privacy import PreferenceStore
-from nearhand.profile import ProfileStore
+from nearhand.profile import ERASING, ProfileStore
 from nearhand.ranking import Predicate, Predictor, check_columns
 from nearhand.recommending import Recommendation, Recommender, Request, check_context
 from nearhand.retrieval import OpenedRetriever, open_retriever
@@ -215,6 +215,8 @@ class Personalizer:
                 hybrid=hybrid,
                 surroundings=surroundings,
             )
+            if store.get(ERASING) is not None:
+                personalizer._privacy.finish_erasure(meter)
             unless_it_opens.pop_all()
         return personalizer
 

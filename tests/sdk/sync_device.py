@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from nearhand.cipher import Cipher
-from nearhand.events import Caps, EventLog
+from nearhand.events import Caps, Event, EventLog
 from nearhand.monitoring import Meter
 from nearhand.network import Answer, Call, Transport
 from nearhand.privacy import PreferenceStore
 from nearhand.profile import ProfileStore
 from nearhand.sync import SyncConfig, Syncer, SyncReport
 from nearhand.sync.identity import canonical
-from nearhand.testing import ManualClock
+from nearhand.testing import Fault, FaultyTransport, ManualClock
 
 KEY = "key-1"
 URL = "https://events.test"
@@ -194,3 +194,19 @@ def device(folder: Path, transport: Transport, **options: Any) -> Iterator[Devic
         yield made
     finally:
         made.close()
+
+
+def record(phone: Device, count: int = 1, **fields: Any) -> list[str]:
+    """The identifiers of new events."""
+    sendable = phone.preferences.current.consent == "sync"
+    events = [Event("item_viewed", "m_1", **fields) for _ in range(count)]
+    return [event.event_id for event in phone.log.append_many(events, sendable=sendable)]
+
+
+def bodies(wire: FaultyTransport, path: str = "batch") -> list[Any]:
+    found = [call for call in wire.calls if call.url.startswith(f"{URL}/v1/{path}")]
+    return [json.loads(gzip.decompress(call.body) if path != "erasures" else call.body) for call in found if call.body]
+
+
+def always(answer: Answer) -> Any:
+    return lambda number, call: Fault(deliveries=0, answer=answer)

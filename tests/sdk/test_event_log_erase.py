@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from nearhand.errors import StorageError, UsageError
 from nearhand.events import Caps, EventLog, RecordedEvent, Snapshot
 from nearhand.testing.clock import ManualClock
 from tests.sdk.event_logs import START_MS, Keeper, spoil, sql, viewed
+from tests.sdk.killed import Dying, dying, is_killed
 
 MARK = b"planted"
 
@@ -164,50 +163,22 @@ def test_a_quarantined_file_that_cannot_be_deleted_is_told(path: Path, monkeypat
         assert MARK not in raw(path.parent)
 
 
-class Dying(sqlite3.Connection):
-    """Kills the process before a statement, or another step, when there is none left that it may do."""
-
-    left = -1
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        die_if_due()
-        return super().execute(sql, parameters)
-
-
-def die_if_due() -> None:
-    Dying.left -= 1
-    if Dying.left == -1:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def dying(work: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **named: Any) -> Any:
-        die_if_due()
-        return work(*args, **named)
-
-    return call
-
-
 def erase_until_killed(path: Path, after: int) -> bool:
     """Whether a fork that erases the log was killed before it had done ``after`` more steps."""
-    child = os.fork()
-    if child == 0:
-        try:
-            with pytest.MonkeyPatch.context() as patched:
-                connect = partial(sqlite3.connect, factory=Dying)
-                patched.setattr("nearhand.events.database.sqlite3.connect", connect)
-                Dying.left = -2
-                log = open_log(path)
-                log.append(viewed("planted"))
-                patched.setattr(Path, "unlink", dying(Path.unlink))
-                patched.setattr("nearhand.events.quarantine.sync_folder", dying(lambda folder: None))
-                Dying.left = after
-                log.erase()
-        finally:
-            os._exit(0 if Dying.left >= 0 else 1)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "it failed"
-    return os.WIFSIGNALED(status)
+    logs: list[EventLog] = []
+    with pytest.MonkeyPatch.context() as patched:
+
+        def prepare() -> None:
+            patched.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Dying))
+            logs.append(open_log(path))
+            logs[0].append(viewed("planted"))
+            patched.setattr(Path, "unlink", dying(Path.unlink))
+            patched.setattr("nearhand.events.quarantine.sync_folder", dying(lambda folder: None))
+
+        def erase() -> None:
+            logs[0].erase()
+
+        return is_killed(after, erase, prepare)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL what it forked")

@@ -164,7 +164,7 @@ class World:
         self.erasures += 1
         self.device.log.erase()
         part(self.device.store)
-        self.device.store.clear(keep=ERASURES)
+        self.device.store.clear(keep=[ERASURES])
         self.device.preferences.fresh()
         self.gone |= set(self.recorded)
 

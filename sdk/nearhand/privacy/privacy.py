@@ -10,14 +10,15 @@ from pathlib import Path
 from nearhand.bundle.document import serialize
 from nearhand.bundle.schema import Items
 from nearhand.clock import Clock
-from nearhand.errors import UsageError
+from nearhand.errors import StorageError, UsageError
 from nearhand.events import EventLog, RecordedEvent
 from nearhand.events.event import MAX_ID_CHARACTERS, is_name
 from nearhand.features.cache import PushedFeatures
+from nearhand.monitoring import Meter
 from nearhand.privacy.archive import Archive, read_profile, write_profile
 from nearhand.privacy.audit import Audit, AuditEntry
 from nearhand.privacy.preferences import NAME, Consent, Preferences, PreferenceStore, check_consent
-from nearhand.profile import ProfileStore
+from nearhand.profile import ERASING, ProfileStore
 from nearhand.records import dataclass
 
 _LESS_LIKE_KEPT = 100
@@ -167,17 +168,31 @@ class Privacy:
         one, consent and blocks included. If anything was ever sent, a signed request to erase that too stays, which
         names no more than the random identifier that it was sent under; the next sync sends it.
 
+        If the app is killed in the middle, the next opening of the profile finishes it; until then nothing is sent.
+
         Raises:
-            StorageError: it could not be done whole, but as far as possible; call it again.
+            StorageError: it could not be done whole, but as far as possible; call it again, or open the profile again.
         """
         kept = self._kept
-        with kept.alone(), ExitStack() as steps:  # the last one is done first, and each, whatever another one raises
-            steps.callback(kept.changed)
-            steps.callback(self._preferences.fresh)
-            steps.callback(self._clear_store)
-            if kept.pushed is not None:
-                steps.callback(kept.pushed.clear)
-            steps.callback(kept.log.erase)
+        with kept.alone():
+            with ExitStack() as steps:  # the last one is done first, and each, whatever another one raises
+                steps.callback(kept.changed)
+                steps.callback(self._preferences.fresh)
+                steps.callback(self._clear_store)
+                if kept.pushed is not None:
+                    steps.callback(kept.pushed.clear)
+                steps.callback(kept.log.erase)
+                # Before the log is: with it go the requests to delete what was forgotten, and this is in their place.
+                steps.callback(kept.part, kept.store)
+                steps.callback(kept.store.put, ERASING, b"1")
+            kept.store.put(ERASING, None)
+
+    def finish_erasure(self, meter: Meter) -> None:
+        """Do again what the app was killed in the middle of, or count that it cannot be done now."""
+        try:
+            self.erase()
+        except StorageError as error:
+            meter.degraded("an erasure that was begun is not finished", error)
 
     def export(self, path: str | Path) -> int:
         """Write all of the profile into one JSON document; its keys are those of :mod:`nearhand.privacy.archive`.
@@ -259,8 +274,8 @@ class Privacy:
         return self._audit.entries()
 
     def _clear_store(self) -> None:
-        self._kept.part(self._kept.store)
-        self._kept.store.clear(keep=self._kept.erasures)
+        self._kept.part(self._kept.store)  # again, if it could not be done before
+        self._kept.store.clear(keep=(self._kept.erasures, ERASING))
 
     def _categories(self) -> set[str]:
         items = self._kept.items

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -41,6 +41,8 @@ _SCHEMA = (
 _APPEND = "INSERT OR REPLACE INTO entry (journal, name, at, content) VALUES (?, ?, ?, ?)"
 _BUSY_TIMEOUT_S = 5.0  # how long a call waits for another process to finish writing
 _WIPE_TIMEOUT_MS = 200  # how long a user who deletes something waits for a reader in another process
+ERASING = "erasing"
+"""Name of a value that is there while the profile is being erased, and until that was done whole."""
 _WIPE_DUE = 1
 """The ``user_version`` of a file in which bytes may be left of what was cleared."""
 
@@ -227,20 +229,21 @@ class ProfileStore:
 
         return self._use(wipe)
 
-    def clear(self, *journals: str, keep: str | None = None) -> None:
+    def clear(self, *journals: str, keep: Collection[str] = ()) -> None:
         """Delete all lines of some journals; without any, everything: values and journals. The bytes are overwritten.
 
         After a crash between the two, the bytes are overwritten when the file is opened.
 
         Args:
-            keep: the name of the one value that stays; None: none does.
+            keep: the names of the values that stay.
 
         Raises:
             StorageError: it could not be done; or bytes are left, because another process reads the file: clear it
                 again, or open it again, which does it too.
         """
 
-        kept = None if keep is None else self._stored_name(keep)
+        kept = [self._stored_name(name) for name in keep]
+        marks = ", ".join("?" * len(kept))
 
         def delete(connection: sqlite3.Connection) -> bool:
             if not journals:
@@ -251,7 +254,7 @@ class ProfileStore:
                     connection.executemany("DELETE FROM entry WHERE journal = ?", [(journal,) for journal in journals])
                 else:
                     connection.execute("DELETE FROM entry")
-                    connection.execute("DELETE FROM value WHERE name IS NOT ?", (kept,))
+                    connection.execute(f"DELETE FROM value WHERE name NOT IN ({marks})", kept)
                 connection.execute(f"PRAGMA user_version = {_WIPE_DUE}")
                 connection.execute("COMMIT")
             except BaseException:

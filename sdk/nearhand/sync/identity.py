@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nearhand.ids import random_id
-from nearhand.profile import ProfileStore
+from nearhand.profile import ERASING, ProfileStore
 from nearhand.records import dataclass
 
 INSTALL = "install"
@@ -36,14 +36,14 @@ def find_install(store: ProfileStore) -> Install | None:
     return None if content is None else Install(**json.loads(content))
 
 
-def require_install(store: ProfileStore) -> Install:
-    """The profile's; made, and on the disk before this returns, if it has none."""
+def require_install(store: ProfileStore) -> Install | None:
+    """The profile's; made, and on the disk before this returns, if it has none. None: the profile is being erased."""
     found = find_install(store)
     if found is not None:
         return found
     with store.transaction():
         found = find_install(store)  # another process may have made it
-        if found is None:
+        if found is None and store.get(ERASING) is None:
             found = Install(random_id(), os.urandom(KEY_BYTES).hex())
             content = {"install_id": found.install_id, "key": found.key}
             store.put(INSTALL, json.dumps(content).encode())

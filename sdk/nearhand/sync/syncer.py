@@ -245,6 +245,8 @@ class Syncer:
                 return None
             # Before the events are read: if all is erased after that, what is sent goes under what is erased there too.
             install = require_install(self._store)
+            if install is None:
+                raise EndedError("the profile is being erased")
             parcel = outbox.take(limit, self._config.max_batch_bytes)
             if parcel is None:
                 return None
