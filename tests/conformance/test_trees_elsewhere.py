@@ -19,6 +19,8 @@ SHAPES = {
     "numbers": Shape(trees=30, depth=8, numbers=6, zero_is_missing=True, sentinel_is_missing=True),
     "floats": Shape(trees=30, depth=8, numbers=6, precision="float32", missing=(0.0, -np.inf, np.inf)),
     "plain": Shape(trees=100, depth=6, numbers=10, missing=(-np.inf,), moderate=True),
+    "right": Shape(trees=100, depth=6, numbers=10, missing=(np.inf,), moderate=True),
+    "zero": Shape(trees=100, depth=6, numbers=10, missing=(0.0,), moderate=True),
     "categories": Shape(trees=30, depth=6, numbers=2, categories=2, known=1000),
     "outputs": Shape(trees=30, depth=6, outputs=4),
     "vectors": Shape(trees=30, depth=6, outputs=4, vector=True),

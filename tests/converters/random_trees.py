@@ -52,7 +52,7 @@ def shapes(*, numbers: int = 3) -> st.SearchStrategy[Shape]:
     Args:
         numbers: the most number inputs.
     """
-    infinities = st.sampled_from([(-np.inf,), (np.inf,), (-np.inf, np.inf), (0.0, 0.1, -np.inf, np.inf)])
+    stand_ins = st.sampled_from([(-np.inf,), (np.inf,), (-np.inf, np.inf), (0.0,), (0.1,), (0.0, 0.1, -np.inf, np.inf)])
     return st.builds(
         Shape,
         trees=st.integers(1, 12),
@@ -63,7 +63,7 @@ def shapes(*, numbers: int = 3) -> st.SearchStrategy[Shape]:
         known=st.sampled_from([0, 1, 6, 1000]),
         vector=st.booleans(),
         precision=st.sampled_from(["float32", "float64"]),
-        missing=infinities,
+        missing=stand_ins,
         zero_is_missing=st.booleans(),
         sentinel_is_missing=st.booleans(),
         chance=st.sampled_from([0.6, 0.85, 1.0]),

@@ -93,6 +93,43 @@ def test_a_missing_value_goes_where_its_column_says(way: str) -> None:
     assert ways == [1, 2, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ([-np.inf, -np.inf], ({"BRANCH_GT"}, False, [])),
+        ([np.inf, np.inf], ({"BRANCH_LEQ"}, False, [])),
+        ([0.0, 0.0], ({"BRANCH_LEQ"}, False, [0.0])),
+        ([-5.0, -2.0], ({"BRANCH_GT"}, False, [])),
+        ([0.0, np.inf], ({"BRANCH_LEQ"}, False, [])),
+        ([-np.inf, 2.0], ({"BRANCH_LEQ"}, True, [])),
+        ([0.1, 0.1], ({"BRANCH_LEQ"}, True, [])),
+    ],
+    ids=["left", "right", "zero", "numbers to the left", "numbers to the right", "two", "no float32"],
+)
+def test_the_operator_looks_for_nan_at_splits_only_where_it_has_to(
+    missing: list[float], expected: tuple[set[str], bool, list[float]]
+) -> None:
+    """The first tree's split is at −1 and the second one's at 1, each about its own input."""
+    trees = stump(
+        columns=(Number(0, missing[0]), Number(1, missing[1])),
+        roots=np.array([0, 3], np.int32),
+        column=np.array([0, 0, 0, 1, 0, 0], np.int32),
+        threshold=np.array([-1.0, np.inf, np.inf, 1.0, np.inf, np.inf]),
+        left=np.array([1, 1, 2, 4, 4, 5], np.int32),
+        right=np.array([2, 1, 2, 5, 4, 5], np.int32),
+        values=np.array([[0.0], [2.0], [3.0], [0.0], [5.0], [7.0]]),
+        output=np.zeros(2, np.int32),
+        precision="float64",
+    )
+    x = np.array([[np.nan, np.nan], [np.nan, 3], [-3, np.nan], [0, 0], [np.inf, -np.inf]], np.float32)
+    check("operator on ONNX Runtime", trees, x, no_codes(len(x)))
+    nodes = tree_graph(trees, 2, 0, "operator").graph.node
+    given = {attribute.name: attribute for node in nodes for attribute in node.attribute}
+    modes = {mode.decode() for mode in given["nodes_modes"].strings} - {"LEAF"}
+    replaced = list(given["imputed_value_floats"].floats) if "imputed_value_floats" in given else []
+    assert (modes, "nodes_missing_value_tracks_true" in given, replaced) == expected
+
+
 @every_way
 def test_what_stands_for_missing_is_between_the_thresholds_it_was_between(way: str) -> None:
     """0.1 is no float32: rounded up it would exceed 0.1, rounded down it would not exceed what is just below."""

@@ -22,10 +22,12 @@ class Matrix:
     Attributes:
         value: float32 [batch, places].
         place: int32 [columns], where each column of the trees stands in it.
+        keeps_nan: bool [columns], whether a column is an input as it is, NaN included.
     """
 
     value: str
     place: NDArray[np.int32]
+    keeps_nan: NDArray[np.bool_]
 
 
 def column_matrix(g: GraphBuilder, trees: Trees, inputs: GraphInputs, keeps_nan: Callable[[Number], bool]) -> Matrix:
@@ -43,9 +45,11 @@ def column_matrix(g: GraphBuilder, trees: Trees, inputs: GraphInputs, keeps_nan:
     derived = {i: column for i, column in numbers.items() if i not in plain}
     sets = {i: column for i, column in every.items() if isinstance(column, Membership)}
     if not every:  # no tree asks anything; the number of rows is all that is read
-        return Matrix(inputs.numbers or g.add("Cast", inputs.categories, to=TensorProto.FLOAT), np.zeros(1, np.int32))
+        value = inputs.numbers or g.add("Cast", inputs.categories, to=TensorProto.FLOAT)
+        return Matrix(value, np.zeros(1, np.int32), np.zeros(1, np.bool_))
+    kept = np.isin(np.arange(len(every)), list(plain))
     if len(plain) == len(every):
-        return Matrix(inputs.numbers, np.array([column.feature for column in plain.values()], np.int32))
+        return Matrix(inputs.numbers, np.array([column.feature for column in plain.values()], np.int32), kept)
 
     place = np.zeros(len(every), np.int32)
     width, parts = 0, []
@@ -64,7 +68,7 @@ def column_matrix(g: GraphBuilder, trees: Trees, inputs: GraphInputs, keeps_nan:
         place[list(chosen)] = width + np.arange(len(chosen))
         width += len(chosen)
     value = g.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
-    return Matrix(g.declare(value, "float32", ["batch", width]), place)
+    return Matrix(g.declare(value, "float32", ["batch", width]), place, kept)
 
 
 def _inputs(g: GraphBuilder, value: str, features: list[int]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from nearhand_converters.errors import UnsupportedModelError
 from nearhand_converters.graph.builder import ML_DOMAIN, GraphBuilder
 from nearhand_converters.graph.inputs import GraphInputs
 from nearhand_converters.graph.trees.columns import column_matrix
-from nearhand_converters.graph.trees.form import Number, Trees
+from nearhand_converters.graph.trees.form import Number, Trees, floor32
 from nearhand_converters.graph.trees.layout import Layout, by_level, with_nothing
 from nearhand_converters.graph.trees.sums import largest_scores
 
@@ -72,29 +73,76 @@ def _ensemble(
     number = np.empty(len(node), np.int64)  # of each node of the layout, in its tree
     number[order] = np.concatenate([np.arange(nodes) for nodes in np.bincount(tree)])
     inner = ~trees.is_leaf[node]
-    # NaN goes where what it stands for goes; memberships are never NaN.
+    column = trees.column[node]
     stand_ins = [column.missing if isinstance(column, Number) else 0.0 for column in trees.columns] or [0.0]
-    missing = np.array(stand_ins).astype(trees.precision)[trees.column[node]]
+    missing = np.array(stand_ins).astype(trees.precision).astype(np.float64)[column]
+    may_be_nan = inner & matrix.keeps_nan[column]
+    to_left = may_be_nan & ~(missing > trees.threshold[node])
+    question = _question(g, matrix.value, missing[may_be_nan], to_left, may_be_nan & ~to_left)
+    yes, no = number[left], number[np.where(inner, left + 1, 0)]
+    if question.mode == "BRANCH_GT":
+        yes, no = no, yes
     by_tree = np.argsort(layout.tree[leaf], kind="stable")
     leaf, target, weight = leaf[by_tree], target[by_tree], weight[by_tree]
     attributes: dict[str, NDArray[Any]] = {
         "nodes_treeids": tree,
         "nodes_nodeids": number[order],
-        "nodes_featureids": np.where(inner, matrix.place[trees.column[node]], 0),
-        "nodes_truenodeids": np.where(inner, number[left], 0),
-        "nodes_falsenodeids": np.where(inner, number[np.where(inner, left + 1, 0)], 0),
-        "nodes_missing_value_tracks_true": inner & ~(missing > trees.threshold[node]),
+        "nodes_featureids": np.where(inner, matrix.place[column], 0),
+        "nodes_truenodeids": np.where(inner, yes, 0),
+        "nodes_falsenodeids": np.where(inner, no, 0),
         "target_treeids": layout.tree[leaf],
         "target_nodeids": number[leaf],
         "target_ids": target,
     }
+    if question.tracks is not None:
+        attributes["nodes_missing_value_tracks_true"] = question.tracks
     return g.add(
         "TreeEnsembleRegressor",
-        g.add("Cast", matrix.value, to=TensorProto.DOUBLE),
+        g.add("Cast", question.value, to=TensorProto.DOUBLE),
         domain=ML_DOMAIN,
         n_targets=outputs,
-        nodes_modes=["BRANCH_LEQ" if split else "LEAF" for split in inner],
+        nodes_modes=[question.mode if split else "LEAF" for split in inner],
         nodes_values_as_tensor=numpy_helper.from_array(np.where(inner, trees.threshold[node], 0.0)),
         target_weights_as_tensor=numpy_helper.from_array(weight),
         **{name: values.astype(np.int64).tolist() for name, values in attributes.items()},
     )
+
+
+@dataclass(frozen=True)
+class _Question:
+    """How all splits ask.
+
+    Attributes:
+        value: float32 [batch, places], what they ask about.
+        mode: ``BRANCH_LEQ``, where yes goes left, or ``BRANCH_GT``, where it goes right. To NaN the answer is no.
+        tracks: for each node whether the answer to NaN is yes nevertheless; None: nowhere.
+    """
+
+    value: str
+    mode: Literal["BRANCH_LEQ", "BRANCH_GT"]
+    tracks: NDArray[np.bool_] | None = None
+
+
+def _question(
+    g: GraphBuilder,
+    value: str,
+    missing: NDArray[np.float64],
+    to_left: NDArray[np.bool_],
+    to_right: NDArray[np.bool_],
+) -> _Question:
+    """The question that sends NaN where what it stands for goes.
+
+    Once one split tracks NaN, onnxruntime looks for it at all of them; to replace it before them takes less.
+
+    Args:
+        missing: what NaN stands for, once for each split that may meet one.
+        to_left, to_right: the nodes that it has to leave this way; those that never meet it are in neither.
+    """
+    if not to_left.any():
+        return _Question(value, "BRANCH_LEQ")
+    if not to_right.any():
+        return _Question(value, "BRANCH_GT")
+    if (missing != missing[0]).any() or floor32(missing[:1])[0] != missing[0]:
+        return _Question(value, "BRANCH_LEQ", tracks=to_left)
+    replaced = {"replaced_value_float": np.nan, "imputed_value_floats": [float(missing[0])]}
+    return _Question(g.add("Imputer", value, domain=ML_DOMAIN, **replaced), "BRANCH_LEQ")
