@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import compileall
 import json
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from nearhand import Config, Event, Personalizer
 from nearhand.bundle.schema import RuntimeName
 from nearhand.runtime import Runtime, Session, Tensors, installed_runtimes
 from tests.benchmarks.serving import ITEMS, serving_bundle
+from tests.benchmarks.turns import ratio_in_turns
 
 HISTORY = 50
 RUNTIMES: list[RuntimeName] = ["onnx", "tflite"]
@@ -114,17 +113,6 @@ def test_a_list(
             benchmark.extra_info["p50_ms"] = round(latency.p50_ms, 2)
             benchmark.extra_info["p99_ms, of a budget of 150"] = round(latency.p99_ms, 2)
         assert not personalizer.status().degradations
-
-
-def ratio_in_turns(one: Callable[[], object], other: Callable[[], object], *, rounds: int) -> float:
-    """How much longer ``one`` takes: the median of pairs. In turns, so that both have the same noise."""
-
-    def seconds(work: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
-
-    return statistics.median(seconds(one) / seconds(other) for _ in range(rounds))
 
 
 COLD = {

@@ -26,14 +26,16 @@ from nearhand_converters.graph.builder import GraphBuilder
 from nearhand_converters.graph.inputs import GraphInputs, Lowering
 from nearhand_converters.sources.lightgbm.source import LightGBMSource
 from nearhand_converters.targets.artifact import write_artifact
+from tests.benchmarks.turns import ratio_in_turns
 
 TREES, LEAVES, FEATURES = 300, 31, 40
+PEER = "onnxmltools on ONNX Runtime"
 CONTENDERS = [
     "nearhand operator onnx",
     "nearhand ranks onnx",
     "nearhand ranks tflite",
     "LightGBM",
-    "onnxmltools on ONNX Runtime",
+    PEER,
     "tl2cgen",
 ]
 
@@ -88,7 +90,12 @@ def onnxmltools_model(x: NDArray[np.float32], folder: Path) -> Callable[[], Any]
 @pytest.mark.parametrize("count", [1, 100, 1000])
 @pytest.mark.parametrize("contender", CONTENDERS)
 def test_ranker(
-    benchmark: BenchmarkFixture, contender: str, count: int, tmp_path: Path, request: pytest.FixtureRequest
+    benchmark: BenchmarkFixture,
+    contender: str,
+    count: int,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> None:
     x = rows(count)
     if contender.startswith("nearhand"):
@@ -110,5 +117,9 @@ def test_ranker(
         call = onnxmltools_model(x, tmp_path)
     benchmark.group = f"ranker of {TREES} trees, {count:,} row{'s' if count > 1 else ''}"
     found = np.ravel(benchmark(call))
+    if contender == CONTENDERS[0]:
+        peer = onnxmltools_model(x, tmp_path_factory.mktemp("peer"))
+        ratio = ratio_in_turns(call, peer, rounds=20_000 // count + 30)
+        benchmark.extra_info[f"{contender} / {PEER}, in turns"] = f"{ratio:.2f}"
     tolerance = 1e-5 if contender.startswith("nearhand") else 1e-4
     np.testing.assert_allclose(found, booster().predict(x, num_threads=1), rtol=tolerance)
