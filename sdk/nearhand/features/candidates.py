@@ -45,12 +45,13 @@ class Candidates:
     """Whose features are asked for.
 
     Attributes:
-        item_ids: one per candidate.
+        item_ids: one per candidate; distinct: the same, each once.
         rows: intp [n], their rows of the catalogue; −1 for an item it does not have.
     """
 
     def __init__(self, item_ids: tuple[str, ...], rows: Mapping[str, int]) -> None:
         self.item_ids = item_ids
+        self.distinct = frozenset(item_ids)
         self.rows = np.fromiter(map(rows.get, item_ids, _ABSENT), np.intp, len(item_ids))
         self._taken: dict[Table, NDArray[Any]] = {}
 
@@ -285,13 +286,15 @@ def _count(plan: Plan, view: schema.ItemCount) -> ItemOutput:
     def bind(states: States) -> Note:
         state = windowed(states[index], window)
 
-        def note(frame: Frame, candidates: Candidates) -> list[int]:
+        def note(frame: Frame, candidates: Candidates) -> list[int] | None:
             state.move(frame.as_of)
+            if state.counts.keys().isdisjoint(candidates.distinct):  # as a rule: what was met is no candidate
+                return None
             return list(map(state.counts.get, candidates.item_ids, _NONE))
 
         return note
 
-    return _stepped(view, bind, lambda candidates, notes: np.array(notes, np.float64))
+    return _stepped(view, bind, lambda candidates, notes: _filled(notes, len(candidates.item_ids), 0.0))
 
 
 def _time_since(plan: Plan, view: schema.ItemTimeSince) -> ItemOutput:
@@ -301,17 +304,31 @@ def _time_since(plan: Plan, view: schema.ItemTimeSince) -> ItemOutput:
     def bind(states: States) -> Note:
         stamps: TextStamps = states[index]
 
-        def note(frame: Frame, candidates: Candidates) -> tuple[int, list[float]]:
+        def note(frame: Frame, candidates: Candidates) -> tuple[int, list[float] | None]:
+            if stamps.latest.keys().isdisjoint(candidates.distinct):
+                return frame.as_of, None
             return frame.as_of, list(map(stamps.latest.get, candidates.item_ids, _NEVER))
 
         return note
 
-    def values(candidates: Candidates, notes: Sequence[tuple[int, list[float]]]) -> NDArray[np.float64]:
+    def values(candidates: Candidates, notes: Sequence[tuple[int, list[float] | None]]) -> NDArray[np.float64]:
+        stamped = [found for _, found in notes]
+        if not any(stamped):
+            return np.full((len(notes), len(candidates.item_ids)), default)
         # A time in ms is exact in a float64, and so is the difference of two.
-        elapsed = np.array([[as_of] for as_of, _ in notes], np.float64) - np.array([found for _, found in notes])
+        elapsed = np.array([[as_of] for as_of, _ in notes], np.float64)
+        elapsed = elapsed - _filled(stamped, len(candidates.item_ids), np.nan)
         return np.where(np.isnan(elapsed), default, elapsed / unit)
 
     return _stepped(view, bind, values)
+
+
+def _filled(notes: Sequence[list[float] | list[int] | None], count: int, nothing: float) -> NDArray[np.float64]:
+    """[notes, count]: a note that is None stands for ``nothing`` throughout."""
+    if not any(notes):
+        return np.full((len(notes), count), nothing)
+    absent = [nothing] * count
+    return np.array([note or absent for note in notes], np.float64)
 
 
 def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:

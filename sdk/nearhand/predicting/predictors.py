@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -240,7 +240,7 @@ class Predictors:
 
         def predict(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
             categories = np.repeat(table.categories, len(numbers), axis=0)
-            return predictor.scores(replace(table, numbers=numbers, categories=categories))
+            return predictor.scores(TableRows(numbers, categories))
 
         typical = [np.nan if column.typical is None else float(column.typical) for column in model.numbers]
         views = explaining.view_columns([column.name for column in model.numbers])

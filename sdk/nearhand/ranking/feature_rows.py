@@ -137,6 +137,8 @@ class FeatureRows:
         quick = {name: table for name, table in tables.items() if table is not None}
         self._profile, self._item = (self._gathering(of, numbers, categories, quick) for of in ("profile", "item"))
         self._retrieval = [(numbers[name], place) for name, place in self._scores.items() if name in numbers]
+        of_items = [*self._item.floats.to.tolist(), *self._item.ints.to.tolist(), *(to for to, _ in self._retrieval)]
+        self._varying = tuple(sorted(of_items))
         self.reads_retrieval = bool(self._retrieval)
         given = {*self._places, *self._scores}
         asked = [column for column in model.columns if column.name not in given]
@@ -167,7 +169,7 @@ class FeatureRows:
         """The rows, as :meth:`RowEncoder.rows` makes them of the same values.
 
         Args:
-            vector: of the program.
+            vector: of the program; or of several readings, [readings, places], each for an equal share of the candidates.
             candidates: of the same instant; None: there is one row, of the profile alone.
             context: the situation of the request. What it does not have is missing.
             retrieval_scores: float64 [candidates], read by a model with the column; NaN, or None for all, is missing.
@@ -193,31 +195,30 @@ class FeatureRows:
                 place="rows(retrieval_scores)",
                 remedy=f"give one for each of the {count} candidates" + (" and of the windows" if expected[1:] else ""),
             )
-        numbers = np.empty((count, self._widths[0]), np.float64)
-        categories = np.empty((count, self._widths[1]), np.int32)
+        profiles = 1 if vector.floats.ndim == 1 else len(vector.floats)
+        numbers = np.empty((profiles, self._widths[0]), np.float64)
+        categories = np.empty((profiles, self._widths[1]), np.int32)
         if not count:
-            return TableRows(numbers, categories)
-        if vector.floats.ndim == 1:  # the same in every row
-            self._profile.fill(numbers[:1], categories[:1], vector)
-            numbers[1:], categories[1:] = numbers[0], categories[0]
-        else:
-            self._profile.fill(numbers, categories, vector)
-        if candidates is not None:
-            self._item.fill(numbers, categories, candidates)
-        for to, place in self._retrieval:
-            numbers[:, to] = _score(retrieval_scores, place)
+            return TableRows(numbers[:0], categories[:0])
+        self._profile.fill(numbers, categories, vector)
         for column, to, codes in self._context:
             value = _of_context(context, column.name.removeprefix(CONTEXT))
             if column.kind == "number":
                 numbers[:, to] = _number(column, value, 0)
             else:
                 categories[:, to] = _code(column, value, codes, 0)
+        block = count // profiles
+        if candidates is not None:
+            numbers, categories = numbers.repeat(block, axis=0), categories.repeat(block, axis=0)
+            self._item.fill(numbers, categories, candidates)
+        for to, place in self._retrieval:
+            numbers[:, to] = _score(retrieval_scores, place)
         if self._slow:
             values = self._values(self._slow, vector, candidates, context, retrieval_scores)
             categories[:, self._slow_to] = self._slow_encoder.rows(values).categories
         if self._is_refused(numbers, categories):
             self._refuse(vector, candidates, context, retrieval_scores)
-        return TableRows(numbers, categories)
+        return TableRows(numbers, categories, block, () if candidates is None else self._varying)
 
     def variants(
         self,
@@ -229,13 +230,13 @@ class FeatureRows:
         """The rows of several variants of a profile, one after the other, as :meth:`rows` makes those of each.
 
         Args:
-            vectors, candidates, retrieval_scores: one of each for every variant, at least one.
+            vectors, candidates, retrieval_scores: one of each for every variant, at least one; each of as many
+                candidates as the others.
         """
-        counts = [len(each.floats) for each in candidates]
         profiles = FeatureVector(
             vectors[0].as_of,
-            np.repeat([each.floats for each in vectors], counts, axis=0),
-            np.repeat([each.ints for each in vectors], counts, axis=0),
+            np.array([each.floats for each in vectors]),
+            np.array([each.ints for each in vectors]),
         )
         items = CandidateFeatures(
             candidates[0].as_of,
@@ -281,6 +282,8 @@ class FeatureRows:
                 found[column.name] = _of_context(context, column.name.removeprefix(CONTEXT))
             else:
                 values = _array(place.of, place.dtype, vector, candidates)[..., place.index]
+                if place.of == "profile" and values.ndim and candidates is not None:
+                    values = values.repeat(len(candidates.floats) // len(values))
                 found[column.name] = values if values.ndim else values.item()
         return found
 

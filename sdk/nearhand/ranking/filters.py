@@ -133,7 +133,7 @@ class AppliedFilter:
         self._item_ids = catalogue.item_ids
         self.mask = _static_mask(filter, catalogue)
 
-    @property
+    @cached_property
     def excluded(self) -> NDArray[np.bool_]:
         """bool [items]: what need not be retrieved."""
         return ~self.mask

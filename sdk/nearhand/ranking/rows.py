@@ -32,10 +32,14 @@ class TableRows:
     Attributes:
         numbers: float64 [rows, number columns]; NaN is missing.
         categories: int32 codes [rows, category columns].
+        block, varying: what is known of the numbers: in each block of so many rows they are the same, but for those in
+            the columns ``varying``.
     """
 
     numbers: NDArray[np.float64]
     categories: NDArray[np.int32]
+    block: int = 1
+    varying: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -94,16 +98,28 @@ class RowEncoder:
         """
         found: dict[str, NDArray[Any]] = {}
         if self._number_columns:
-            found["numbers"] = self._ranks(rows.numbers) if self._thresholds else to_float32(rows.numbers)
+            found["numbers"] = self._ranks(rows) if self._thresholds else to_float32(rows.numbers)
         if self._category_columns:
             found["categories"] = rows.categories
         return found
 
-    def _ranks(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _ranks(self, rows: TableRows) -> NDArray[np.float32]:
+        """Ranks are below 2²⁴, so exact."""
+        numbers, varying = rows.numbers, rows.varying
         if not len(numbers):
             return np.empty(numbers.shape, np.float32)
-        # A profile's features are the same in the rows of all candidates, and often in those of the last list.
-        # Ranks are below 2²⁴, so exact.
+        ranks = self._ranks_of_heads(numbers[:: rows.block]).repeat(rows.block, axis=0)
+        if varying:
+            columns = numbers.T.take(varying, axis=0)
+            found = np.empty(columns.shape, np.float32)
+            for at, place in enumerate(varying):
+                found[at] = self._thresholds[place].searchsorted(columns[at]) - self._zeros[place]
+            found[np.isnan(columns)] = np.nan
+            ranks[:, varying] = found.T
+        return ranks
+
+    def _ranks_of_heads(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Of the first row of each block. Those of the first of all are often those of the last list."""
         row, (last, known) = numbers[0], self._last_row
         first = known.copy()
         for place in np.flatnonzero(row != last).tolist():

@@ -53,7 +53,7 @@ class _Draft:
     """A list on its way.
 
     Attributes:
-        keep: bool [items], what may be listed; pinned: position → row.
+        keep: bool [items], what may be listed of the candidates and the pinned items; pinned: position → row.
         has_history: whether the history could be looked at.
     """
 
@@ -72,6 +72,16 @@ class _Draft:
     def of(self, pool: Pool) -> _Draft:
         """The same with other candidates, or with these in another order."""
         return _Draft(self.request, self.preferences, pool, self.keep, self.pinned, self.has_history)
+
+
+@dataclass(frozen=True, eq=False)
+class _Standing:
+    """What the events and the user's choices leave out of every list, until one of them changes."""
+
+    fold: HistoryFold
+    changes: int
+    preferences: Preferences
+    applied: AppliedFilter
 
 
 class Recommender:
@@ -140,6 +150,7 @@ class Recommender:
         with self._lock:
             self._lives += 1
             self._fold = HistoryFold(self._retrieval.policy, self._items.rows)
+            self._standing: _Standing | None = None
             self._folded = 0
             self._rewrites: int | None = None
             self._generation = -1
@@ -214,9 +225,10 @@ class Recommender:
             )
         if pool is None:
             pool = self._sources.popular(request.k, applied, passed)
-        keep = self._kept(applied, pool.rows)
+        keep = applied.mask if request.predicate is None else self._kept(applied, pool.rows)
         if pinned:  # they may have been seen
-            keep |= self._kept(self._filter(request, preferences, None, ()), np.array([*pinned.values()], np.int32))
+            rows = np.array([*pinned.values()], np.int32)
+            keep = keep | self._kept(self._filter(request, preferences, None, ()), rows)
         return _Draft(request, preferences, pool, keep, pinned, has_history=fold is not None)
 
     def _ask(self, reranker: Reranker, draft: _Draft, deadline: Deadline) -> Asked | None:
@@ -333,6 +345,17 @@ class Recommender:
         preferences: Preferences,
         fold: HistoryFold | None,
         history: Sequence[HistoryItem],
+    ) -> AppliedFilter:
+        if fold is None or request.leaves_out:
+            return self._applied(request, preferences, fold, history)
+        known = self._standing
+        if known is None or known.fold is not fold or (known.changes, known.preferences) != (fold.changes, preferences):
+            applied = self._applied(request, preferences, fold, history)
+            self._standing = known = _Standing(fold, fold.changes, preferences, applied)
+        return known.applied
+
+    def _applied(
+        self, request: Request, preferences: Preferences, fold: HistoryFold | None, history: Sequence[HistoryItem]
     ) -> AppliedFilter:
         seen = set() if fold is None else {*fold.seen, *(item.row for item in history)}
         return Filter(

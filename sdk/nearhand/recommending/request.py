@@ -69,6 +69,11 @@ class Request:
         if not (self.predicate is None or callable(self.predicate)):
             raise _wrong("predicate", self.predicate, "give a function of an item id, or None")
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether it leaves out items itself, beside those that the user has met or blocked."""
+        return not (len(self.unavailable) == 0 and self.only is None and self.user_age is None and self.predicate is None)
+
 
 def check_k(k: int) -> None:
     """

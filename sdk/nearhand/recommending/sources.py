@@ -67,24 +67,29 @@ class Sources:
             found = Candidates(allowed, vectors_of_all @ user.vector[0], vectors_of_all)
         else:
             found = retriever.retrieve(user.vector, exclude=exclude, k=k)
-        rows, vectors = [found.rows], [found.vectors]
-        more = sorted({row for row in passed if applied.mask[row]})
+        rows: list[NDArray[np.int32]] = []
+        vectors: list[NDArray[np.float32]] = []
+        more = {row for row in passed if applied.mask[row]}
         if self._is_ranked and allowed is None:
             # Without a ranker they could not come up: the encoder's candidates have the greatest inner products.
             for place in [place for place, item in enumerate(history) if item.confidence > 0][: -_SEEDS - 1 : -1]:
-                alike = retriever.retrieve(user.history_vectors[[place]], exclude=exclude, k=_EXTRA)
+                alike = retriever.retrieve(user.history_vectors[place : place + 1], exclude=exclude, k=_EXTRA)
                 rows.append(alike.rows[:_EXTRA])
                 vectors.append(alike.vectors[:_EXTRA])
-            more = sorted({*more, *self._popularity.top(exclude=exclude, k=_EXTRA)[0].tolist()})
+            more.update(self._popularity.rows(exclude=exclude, k=_EXTRA).tolist())
         if more:
-            rows.append(np.array(more, np.int32))
-            vectors.append(self._vectors(retriever, more))
-        all_rows, all_vectors = np.concatenate(rows), np.concatenate(vectors)
-        first = np.sort(np.unique(all_rows, return_index=True)[1])  # the encoder's candidates stay as they were scored
-        own = len(found.rows)
-        all_rows, all_vectors = all_rows[first], all_vectors[first]
+            others = sorted(more)
+            rows.append(np.array(others, np.int32))
+            vectors.append(self._vectors(retriever, others))
+        all_rows, all_vectors = found.rows, found.vectors
+        if rows:
+            other_rows = np.concatenate(rows)
+            first = _first(other_rows.tolist(), set(found.rows.tolist()))
+            all_rows = np.concatenate([all_rows, other_rows.take(first)])
+            all_vectors = np.concatenate([all_vectors, np.concatenate(vectors).take(first, axis=0)])
         _check_finite(user.vector, all_vectors)
-        scores = np.concatenate([found.scores, all_vectors[own:] @ user.vector[0]])
+        # The encoder's candidates stay as they were scored.
+        scores = np.concatenate([found.scores, all_vectors[len(found.rows) :] @ user.vector[0]])
         _check_finite(scores)
         less = self._vectors(retriever, less_like) if less_like else None
         return Pool(all_rows, scores.astype(np.float64), all_vectors, "local", history, user, less, frozenset(passed))
@@ -127,6 +132,16 @@ class Sources:
             known.update(found)
         self._last_vectors = list(rows), vectors
         return vectors
+
+
+def _first(rows: Sequence[int], known: set[int]) -> NDArray[np.intp]:
+    """intp: the places at which rows stand for the first time that are not known; then all of them are known."""
+    places = []
+    for place, row in enumerate(rows):
+        if row not in known:
+            known.add(row)
+            places.append(place)
+    return np.array(places, np.intp)
 
 
 def _check_finite(*numbers: NDArray[np.float32]) -> None:

@@ -80,6 +80,8 @@ class HistoryFold:
         self._window = policy.window
         self._seen_types = frozenset(policy.seen)
         self._rows = rows
+        self.changes = 0
+        """How often events were taken in."""
         self._begin(0)
 
     def _begin(self, epoch: int) -> None:
@@ -93,6 +95,7 @@ class HistoryFold:
 
     def fold(self, events: Iterable[RecordedEvent]) -> None:
         """Take events in, once each."""
+        self.changes += 1
         for event in events:
             if event.epoch > self._epoch:
                 self._begin(event.epoch)

@@ -20,7 +20,11 @@ class Popularity:
 
     def top(self, *, exclude: Excluded, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The ``k`` most popular rows that are not excluded, and their share of all interactions as score."""
+        rows = self.rows(exclude=exclude, k=k)
+        return rows, (self._counts[rows] / self._total).astype(np.float32)
+
+    def rows(self, *, exclude: Excluded, k: int) -> NDArray[np.int32]:
+        """The ``k`` most popular rows that are not excluded."""
         excluded, count = as_mask(exclude, len(self._counts))
         rows = self._order[: k + count]
-        rows = rows[~excluded[rows]][:k]
-        return rows, (self._counts[rows] / self._total).astype(np.float32)
+        return rows.compress(~excluded.take(rows))[:k]

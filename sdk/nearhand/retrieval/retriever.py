@@ -55,7 +55,7 @@ class Candidates:
 
     def take(self, chosen: NDArray[np.intp]) -> Candidates:
         """The candidates at the given positions, in that order."""
-        return Candidates(self.rows[chosen], self.scores[chosen], self.vectors[chosen])
+        return Candidates(self.rows.take(chosen), self.scores.take(chosen), self.vectors.take(chosen, axis=0))
 
 
 class Retriever:
@@ -98,24 +98,32 @@ class Retriever:
         asked = min(enough, wanted + _SPARE)
         while True:
             found = self._search(vector, asked)
-            left = np.flatnonzero(~excluded[found.rows])
+            left = (~excluded.take(found.rows)).nonzero()[0]
             if asked == enough or len(left) >= wanted:
                 break
             asked = min(enough, 4 * asked)
-        order = np.lexsort((found.rows[left], -found.scores[left]))  # the index has them by its integer scores
-        return found.take(left[order])
+        return found.take(left.take(_best_first(found.scores.take(left), found.rows.take(left))))
 
     def _search(self, vector: NDArray[np.float32], count: int) -> Candidates:
         """What the index finds."""
         outputs = self._index.run({"user_vector": vector, "k": np.array([count], np.int32)})
-        found = Candidates(outputs["candidate_rows"], outputs["candidate_scores"], outputs["candidate_vectors"])
-        if not ((found.rows >= 0) & (found.rows < self._items)).all():
+        rows = outputs["candidate_rows"]
+        if len(rows) and (rows.min() < 0 or rows.max() >= self._items):
             raise ModelError(
                 f"gives item rows outside 0 … {self._items - 1}", place="index", remedy="use another variant"
             )
-        return found
+        return Candidates(rows, outputs["candidate_scores"], outputs["candidate_vectors"])
 
     def close(self) -> None:
         """Free both sessions."""
         self._encoder.close()
         self._index.close()
+
+
+def _best_first(scores: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.intp]:
+    """The places in the order of the scores, equal ones by lower row: the index has them by its integer scores."""
+    order = (-scores).argsort(kind="stable")  # they are nearly in order, which this sort makes use of
+    ordered = scores.take(order)
+    if np.count_nonzero(ordered[1:] == ordered[:-1]):
+        return np.lexsort((rows, -scores))
+    return order
