@@ -130,7 +130,7 @@ def _sentence(
 ) -> str:
     from nearhand.explain.texts import because  # as above
 
-    strongest = [i for i in np.argsort(-parts, kind="stable")[:NAMED_ITEMS].tolist() if parts[i] > 0]
+    strongest = [i for i in (-parts).argsort(kind="stable")[:NAMED_ITEMS].tolist() if parts[i] > 0]
     acts = []
     for i in strongest:
         main = max(history[i].events, key=lambda event: event.confidence)

@@ -307,6 +307,11 @@ def language_of(locale: str) -> str:
     """
     if not isinstance(locale, str):
         raise UsageError(f"{locale!r} is not a text", place="locale", remedy='give a locale such as "de-AT"')
+    return _language_of(locale)
+
+
+@lru_cache(maxsize=64)
+def _language_of(locale: str) -> str:
     language = re.split(r"[-_.@]", locale.strip(), maxsplit=1)[0].lower()
     return language if language in LANGUAGES else FALLBACK
 
@@ -325,7 +330,7 @@ def say(message: Message, locale: str = "en", **fields: str) -> str:
         raise UsageError(f"there is no message {message!r}", remedy=f"use one of {', '.join(MESSAGES)}")
     language = LANGUAGES[language_of(locale)]
     template = language.messages[message]
-    if set(fields) != fields_of(template):
+    if fields.keys() != fields_of(template):
         needed = ", ".join(sorted(fields_of(template))) or "none"
         raise UsageError(
             f"has the fields {', '.join(sorted(fields)) or 'none'}",
@@ -352,16 +357,17 @@ def because(acts: Sequence[tuple[str, str]], verbs: Mapping[str, str], locale: s
         return say("recent", locale)
     name = language_of(locale)
     language = LANGUAGES[name]
-    known = {**language.verbs, **verbs} if name == "en" else language.verbs
-    quoted = [(event, _filled(language.title, {"title": title})) for event, title in acts]
-    if not all(event in known for event, _ in quoted):
-        return say("about", locale, titles=language.titles.join([title for _, title in quoted]))
-    by_verb: dict[str, list[str]] = {}
-    for event, title in quoted:
-        by_verb.setdefault(known[event], []).append(title)
+    own = verbs if name == "en" else {}
+    titles_of: dict[str | None, list[str]] = {}
+    quoted = [_filled(language.title, {"title": title}) for _, title in acts]
+    for (event, _), title in zip(acts, quoted, strict=True):
+        titles_of.setdefault(own.get(event, language.verbs.get(event)), []).append(title)
+    if None in titles_of:
+        return say("about", locale, titles=language.titles.join(quoted))
     clauses = [
         _filled(language.clause, {"verb": verb, "titles": language.titles.join(titles)})
-        for verb, titles in by_verb.items()
+        for verb, titles in titles_of.items()
+        if verb is not None
     ]
     return say("because", locale, clauses=language.clauses.join(clauses))
 
@@ -382,6 +388,7 @@ def _parsed(template: str) -> tuple[str, ...]:
     return tuple(re.split(r"\{(\w+)\}", template))
 
 
+@lru_cache(maxsize=512)
 def fields_of(template: str) -> frozenset[str]:
     """The names of a template's fields."""
     return frozenset(_parsed(template)[1::2])

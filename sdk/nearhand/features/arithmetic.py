@@ -7,6 +7,7 @@ defines exactly: + − × ÷ and integers.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def decayed(elapsed: int, half_life: int) -> float:
     return math.ldexp(part, -whole)
 
 
+@lru_cache(maxsize=256)  # of counts, for the most part; each reading asks for those of the last one again
 def symmetric_log(x: float) -> float:
     """sign(x) · ln(1 + |x|): log1p for x ≥ 0, and odd."""
     mantissa, exponent = math.frexp(1.0 + abs(x))

@@ -351,7 +351,7 @@ class FeatureFold:
 
 def to_float32(numbers: Sequence[float]) -> NDArray[np.float32]:
     """The nearest float32; the largest for what is larger."""
-    return np.array(numbers).clip(-LARGEST, LARGEST).astype(np.float32)
+    return np.minimum(np.maximum(np.array(numbers, np.float64), -LARGEST), LARGEST).astype(np.float32)
 
 
 def _plain(event: FoldedEvent) -> list[Any]:

@@ -10,8 +10,11 @@ from bisect import bisect_left, insort
 from functools import cache
 from typing import Any, Protocol
 
+from nearhand.features.arithmetic import decayed
 from nearhand.features.event import FoldedEvent
 from nearhand.features.state import (
+    HALF_LIVES,
+    UNIT,
     Days,
     Decayed,
     DecayedWeights,
@@ -22,6 +25,7 @@ from nearhand.features.state import (
     Totals,
     bucketed,
     local_day,
+    shifted,
 )
 
 
@@ -46,9 +50,10 @@ def removable(state: State) -> Removable:  # noqa: PLR0911 - one return for each
             return _Days(state.longest)
         case LatestTexts():
             return _LatestTexts(state.n, distinct=state.distinct)
-        case Decayed() | DecayedWeights():
-            state.bucketed = cache(bucketed)  # an event that is added back is in the same half-life as before
-            return state
+        case Decayed():
+            return _Decayed(state.half_life)
+        case DecayedWeights():
+            return _DecayedWeights(state.half_life)
     found: Any = state
     return found  # type: ignore[no-any-return]
 
@@ -142,17 +147,89 @@ class _Days(Days):
         self._counts = dict.fromkeys(content, 1)
 
 
+class _Decayed(Decayed):
+    """Keeps the sum that was read last: what comes or goes is added to it, which is exact with integers."""
+
+    def __init__(self, half_life: int) -> None:
+        super().__init__(half_life)
+        self._bucketed = cache(bucketed)  # an event that is added back is in the same half-life as before
+        self._read: tuple[int, float] | None = None  # as of which instant, and what is left of a half-life by then
+        self._now = self._sum = 0
+
+    def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        self._give(event, (1 if value is None else value) * weight, 1)
+
+    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        self._give(event, (1 if value is None else value) * weight, -1)
+
+    def at(self, as_of: int) -> float:
+        if self._read is None or self._read[0] != as_of:
+            self._now, rest = divmod(as_of, self.half_life)
+            self._read = as_of, decayed(rest, self.half_life)
+            self._sum = shifted(self._buckets, self._now)
+        return self._sum / UNIT * self._read[1]
+
+    def load(self, content: Any) -> None:
+        super().load(content)
+        self._read = None
+
+    def _give(self, event: FoldedEvent, value: int, sign: int) -> None:
+        bucket, part = self._bucketed(event.timestamp, self.half_life, value)
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + sign * part
+        if self._read is not None:
+            self._sum += sign * _moved(part, bucket, self._now)
+
+
+class _DecayedWeights(DecayedWeights):
+    """Keeps the weights that were read last: what comes or goes is added to them, which is exact with integers."""
+
+    def __init__(self, half_life: int) -> None:
+        super().__init__(half_life)
+        self._bucketed = cache(bucketed)
+
+    def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        self._give(event, value, weight, 1)
+
+    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        self._give(event, value, weight, -1)
+
+    def _give(self, event: FoldedEvent, texts: Any, weight: int, sign: int) -> None:
+        bucket, part = self._bucketed(event.timestamp, self.half_life, weight)
+        part *= sign
+        moved = 0 if self._now is None else _moved(part, bucket, self._now)
+        for text in texts:
+            buckets = self._buckets.setdefault(text, {})
+            buckets[bucket] = buckets.get(bucket, 0) + part
+            if text in self.weights:
+                self.weights[text] += moved
+            else:
+                self._touched.add(text)
+
+
+def _moved(part: int, bucket: int, now: int) -> int:
+    """What a bucket's part is in the sum that :func:`shifted` gives."""
+    age = now - bucket
+    return part << (HALF_LIVES - age) if 0 <= age <= HALF_LIVES else 0
+
+
 class _LatestTexts(LatestTexts):
     def __init__(self, n: int, *, distinct: bool) -> None:
         super().__init__(n, distinct=distinct)
         self._all: list[tuple[int, int, int, str]] = []
+        self._taken: tuple[FoldedEvent, list[tuple[int, int, int, str]]] | None = None
+        """The event that was taken out last, if nothing was added since, and the entries before."""
 
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        super().add(event, value, weight)
+        if self._taken is not None and self._taken[0] is event:
+            self.entries = self._taken[1]
+        else:
+            super().add(event, value, weight)
+        self._taken = None
         for place, text in enumerate(value):
             insort(self._all, (event.timestamp, event.sequence, place, text))
 
     def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
+        self._taken = event, self.entries
         shown = False
         for place, text in enumerate(value):
             entry = (event.timestamp, event.sequence, place, text)

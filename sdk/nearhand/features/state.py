@@ -21,7 +21,7 @@ DAY_MS = 86_400_000
 HALF_LIVES = 32
 """A decayed weight counts for this many half-lives, and then not at all: 2⁻³² of it would be left."""
 _HALF_LIFE_BITS = 32
-_UNIT = 1 << (HALF_LIVES + _HALF_LIFE_BITS)
+UNIT = 1 << (HALF_LIVES + _HALF_LIFE_BITS)
 
 
 class State(Protocol):
@@ -158,6 +158,8 @@ class WindowWeights:
         rows = self._rows
         low = rows.dropped + rows.since(as_of - self._window)
         high = rows.dropped + len(rows.timestamps)
+        if low == self._low and high == self._high:
+            return
         if low < self._low or self._low < rows.dropped:
             self.counts, self.weights = {}, {}
             self._low = self._high = low
@@ -326,9 +328,11 @@ class Days:
     def streak(self, today: int) -> int:
         """Days in a row up to ``today``, yesterday, or (after a journey west) tomorrow; at most ``longest``."""
         days = self.days
-        day = next((day for day in (today + 1, today, today - 1) if day in days), None)
-        if day is None:
-            return 0
+        day = today + 1
+        while day not in days:
+            day -= 1
+            if day < today - 1:
+                return 0
         first = day
         while first - 1 in days and day - first + 1 < self.longest:
             first -= 1
@@ -471,25 +475,20 @@ class Decayed:
     """
 
     def __init__(self, half_life: int) -> None:
-        self._half_life = half_life
+        self.half_life = half_life
         self._buckets: dict[int, int] = {}
-        self.bucketed = bucketed
 
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        bucket, part = self.bucketed(event.timestamp, self._half_life, (1 if value is None else value) * weight)
+        bucket, part = bucketed(event.timestamp, self.half_life, (1 if value is None else value) * weight)
         self._buckets[bucket] = self._buckets.get(bucket, 0) + part
-
-    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        bucket, part = self.bucketed(event.timestamp, self._half_life, (1 if value is None else value) * weight)
-        self._buckets[bucket] -= part
 
     def at(self, as_of: int) -> float:
         """The sum at ``as_of``, in units of the value."""
-        now, rest = divmod(as_of, self._half_life)
-        return shifted(self._buckets, now) / _UNIT * decayed(rest, self._half_life)
+        now, rest = divmod(as_of, self.half_life)
+        return shifted(self._buckets, now) / UNIT * decayed(rest, self.half_life)
 
     def trim(self, as_of: int) -> None:
-        oldest = as_of // self._half_life - HALF_LIVES
+        oldest = as_of // self.half_life - HALF_LIVES
         for bucket in [bucket for bucket in self._buckets if bucket < oldest]:
             del self._buckets[bucket]
 
@@ -504,30 +503,23 @@ class DecayedWeights:
     """Text → decayed weight, as an integer in a unit that is the same for all texts: for shares and orders."""
 
     def __init__(self, half_life: int) -> None:
-        self._half_life = half_life
+        self.half_life = half_life
         self._buckets: dict[str, dict[int, int]] = {}
         self._touched: set[str] = set()
         self._now: int | None = None
         self.weights: dict[str, int] = {}
         """As of the last ``move``."""
-        self.bucketed = bucketed
 
     def add(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        bucket, part = self.bucketed(event.timestamp, self._half_life, weight)
+        bucket, part = bucketed(event.timestamp, self.half_life, weight)
         for text in value:
             buckets = self._buckets.setdefault(text, {})
             buckets[bucket] = buckets.get(bucket, 0) + part
             self._touched.add(text)
 
-    def remove(self, event: FoldedEvent, value: Any, weight: int) -> None:
-        bucket, part = self.bucketed(event.timestamp, self._half_life, weight)
-        for text in value:
-            self._buckets[text][bucket] -= part
-            self._touched.add(text)
-
     def move(self, as_of: int) -> None:
         """Bring ``weights`` up to ``as_of``. They change with an event, and with every half-life that passes."""
-        now = as_of // self._half_life
+        now = as_of // self.half_life
         changed = self._touched if now == self._now else self._buckets
         for text in changed:
             self.weights[text] = shifted(self._buckets[text], now)
@@ -535,7 +527,7 @@ class DecayedWeights:
         self._touched = set()
 
     def trim(self, as_of: int) -> None:
-        oldest = as_of // self._half_life - HALF_LIVES
+        oldest = as_of // self.half_life - HALF_LIVES
         for text, buckets in list(self._buckets.items()):
             for bucket in [bucket for bucket in buckets if bucket < oldest]:
                 del buckets[bucket]

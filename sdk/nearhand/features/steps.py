@@ -96,10 +96,10 @@ def encoder(encode: Encode, program: Program) -> EncodeText:
     buckets, seed = encode.buckets or 1, encode.seed
 
     @lru_cache(maxsize=4096)  # the last items of a profile are read again with every vector
-    def hashed(text: str) -> int:
-        return 1 + murmur3_32(text.encode(), seed) % buckets
+    def hashed(text: str | None) -> int:
+        return 0 if text is None else 1 + murmur3_32(text.encode(), seed) % buckets
 
-    return lambda text: 0 if text is None else hashed(text)
+    return hashed
 
 
 def bound_number(value: Any) -> float | None:

@@ -169,9 +169,7 @@ class FeatureStore:
             UsageError: a value of the context is not a text, a number, true, false or None.
         """
         with self._lock:
-            vector = self.vector(context)
-            if vector.as_of < self._fold.earliest:  # read before others, for another context, moved the state on
-                vector = self._compute(self._key(context), context).vector
+            vector = self._readable(context)
             offset = self._clock.utc_offset_minutes(vector.as_of)
             found = self._fold.candidates(vector.as_of, item_ids, offset, context, self._live())
             return vector, found
@@ -201,7 +199,7 @@ class FeatureStore:
                 not a text, a number, true, false or None.
         """
         with self._lock:
-            as_of = self.candidates((), context)[0].as_of
+            as_of = self._readable(context).as_of
             fold = self._removable(as_of)
             as_of = max(as_of, fold.earliest)  # another process may have let more of the log go since
             named = frozenset[str]().union(*occluded)
@@ -277,6 +275,13 @@ class FeatureStore:
                 self.save()
             finally:
                 self._pushed.close()
+
+    def _readable(self, context: Mapping[str, Scalar] | None) -> FeatureVector:
+        """The profile's features now, of an instant that the state can still be read at."""
+        vector = self.vector(context)
+        if vector.as_of < self._fold.earliest:  # read before others, for another context, moved the state on
+            vector = self._compute(self._key(context), context).vector
+        return vector
 
     def _key(self, context: Mapping[str, Scalar] | None) -> tuple[Scalar, ...]:
         key = tuple([context.get(name) for name in self._context_keys] if context else ())

@@ -169,7 +169,7 @@ class FeatureRows:
         """The rows, as :meth:`RowEncoder.rows` makes them of the same values.
 
         Args:
-            vector: of the program; or of several readings, [readings, places], each for an equal share of the candidates.
+            vector: of the program. Of several readings, [readings, places], each is for as many of the candidates.
             candidates: of the same instant; None: there is one row, of the profile alone.
             context: the situation of the request. What it does not have is missing.
             retrieval_scores: float64 [candidates], read by a model with the column; NaN, or None for all, is missing.

@@ -142,22 +142,23 @@ class Listing:
         """
         self._check(rows, scores, vectors, keep, learned, adjustment, k, random)
         order = self._kept_by_row(rows, keep)
-        relevance, score_range = _standardised(scores[order].astype(np.float64))
+        kept = rows.take(order)
+        relevance, score_range = _standardised(scores.take(order).astype(np.float64))
         if self._freshness:
-            relevance += self._freshness * self._fresh(rows[order], now_ms)
-        for lift in (learned, adjustment):
-            if lift is not None:
-                relevance += lift[order]
-        if not (np.abs(relevance) < _LARGEST).all():  # asked so that a NaN fails
+            relevance += self._freshness * self._fresh(kept, now_ms)
+        lifts = [lift for lift in (learned, adjustment) if lift is not None]
+        for lift in lifts:
+            relevance += lift.take(order)
+        if lifts and not (np.abs(relevance) < _LARGEST).all():  # asked so that a NaN fails
             raise UsageError(
                 f"is not finite, or beyond {_LARGEST:g} spreads",
                 place="learned + adjustment",
                 remedy="give finite numbers; use a Filter to leave an item out",
             )
         pool = _Pool(
-            rows[order],
+            kept,
             relevance * (1.0 - self._diversity),
-            vectors[order] if self._diversity else None,
+            vectors.take(order, axis=0) if self._diversity else None,
             self._diversity * score_range,
             self._codes,
             self._cap,
@@ -205,15 +206,15 @@ class Listing:
 
     def _kept_by_row(self, rows: NDArray[np.int32], keep: NDArray[np.bool_] | None) -> NDArray[np.intp]:
         """The candidates that may be listed, by row: the first of equal values then is the one with the lower row."""
-        order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
+        order = rows.argsort(kind="stable")
+        ordered = rows.take(order)
         if len(ordered):
             if ordered[0] < 0 or ordered[-1] >= self._count:
                 raise self._no_such_row(ordered[0] if ordered[0] < 0 else ordered[-1], "rows")
-            if (twice := ordered[1:] == ordered[:-1]).any():
+            if np.count_nonzero(twice := ordered[1:] == ordered[:-1]):
                 row = ordered[int(np.argmax(twice))]
                 raise UsageError(f"row {row} stands twice", place="rows", remedy="give each candidate once")
-        return order if keep is None else order[keep[ordered]]
+        return order if keep is None else order.compress(keep.take(ordered))
 
     def _fresh(self, rows: NDArray[np.int32], now_ms: int) -> NDArray[np.float64]:
         """2^(−age / half-life); 0 where the date is unknown."""
@@ -271,7 +272,7 @@ class _Pool:
         self._compared = False
         self._likeness_weight = likeness_weight
         self._all_codes = codes
-        self._codes = None if codes is None else codes[rows]
+        self._codes = None if codes is None else codes.T.take(rows, axis=1)  # [categories of an item, candidates]
         self._cap = cap
         self._counts: dict[int, int] = {}
 
@@ -328,14 +329,17 @@ class _Pool:
             if code >= 0:
                 self._counts[code] = count = self._counts.get(code, 0) + 1
                 if count == self._cap:
-                    self._close((self._codes == code).any(axis=1))
+                    for own in self._codes:
+                        self._close(own == code)
 
     def _compare(self, index: int) -> None:
         """All that follow stand below this candidate."""
         if self._units is not None:
-            cosines = self._units @ self._units[index]
-            self._nearest = np.maximum(self._nearest, cosines, out=cosines) if self._compared else cosines
-            self._compared = True
+            if self._compared:
+                np.maximum(self._nearest, np.dot(self._units, self._units[index], out=self._values), out=self._nearest)
+            else:
+                np.dot(self._units, self._units[index], out=self._nearest)
+                self._compared = True
 
 
 def intra_list_diversity(vectors: NDArray[np.float32]) -> float:

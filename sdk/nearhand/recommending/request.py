@@ -72,7 +72,8 @@ class Request:
     @property
     def leaves_out(self) -> bool:
         """Whether it leaves out items itself, beside those that the user has met or blocked."""
-        return not (len(self.unavailable) == 0 and self.only is None and self.user_age is None and self.predicate is None)
+        asked = (self.only, self.user_age, self.predicate)
+        return len(self.unavailable) > 0 or any(each is not None for each in asked)
 
 
 def check_k(k: int) -> None:
