@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import ClassVar
 
 from nearhand.clock import Clock
@@ -37,14 +37,17 @@ class Meter:
         self._calls: Counter[str] = Counter()
         self._degradations: Counter[str] = Counter()
 
-    @contextmanager
-    def timed(self, verb: str) -> Iterator[None]:
+    def timed(self, verb: str) -> AbstractContextManager[None]:
         """Time the block as one call of ``verb``, if it does not raise."""
-        start = self._clock.monotonic_ns()
-        yield
-        duration = self._clock.monotonic_ns() - start
+        return _Timed(self, verb, self._clock)
+
+    def took(self, verb: str, duration_ns: int) -> None:
+        """Note one call of ``verb``."""
         with self._lock:
-            self._durations.setdefault(verb, deque(maxlen=_KEPT)).append(duration)
+            kept = self._durations.get(verb)
+            if kept is None:
+                kept = self._durations[verb] = deque(maxlen=_KEPT)
+            kept.append(duration_ns)
             self._calls[verb] += 1
 
     def degraded(self, reason: str, error: Exception) -> None:
@@ -68,6 +71,26 @@ class Meter:
         """Verb → its latency, for the verbs that were called."""
         with self._lock:
             return {verb: _latency(self._calls[verb], list(kept)) for verb, kept in self._durations.items()}
+
+
+class _Timed(AbstractContextManager[None]):
+    """A block whose time is noted. Each call of the device's verbs is one, so it is no generator, which costs more."""
+
+    __slots__ = ("_clock", "_meter", "_start_ns", "_verb")
+
+    def __init__(self, meter: Meter, verb: str, clock: Clock) -> None:
+        self._meter = meter
+        self._verb = verb
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        self._start_ns = self._clock.monotonic_ns()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._meter.took(self._verb, self._clock.monotonic_ns() - self._start_ns)
 
 
 def _latency(calls: int, durations_ns: list[int]) -> Latency:

@@ -80,7 +80,7 @@ class ProfileStore:
         self._lock = threading.RLock()
         self._closed = False
         self._appended: dict[str, int] = {}  # lines to each journal, by this object
-        with self._errors():
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with folder_lock(path.parent, _BUSY_TIMEOUT_S):
                 try:
@@ -90,6 +90,8 @@ class ProfileStore:
                         raise
                     quarantine(path)
                     self._connection = self._opened_file()
+        except (OSError, sqlite3.Error) as error:
+            raise self._storage_error(error) from error
 
     @property
     def quarantined(self) -> tuple[str, ...]:
@@ -304,7 +306,7 @@ class ProfileStore:
         with self._lock:
             if self._closed:
                 raise UsageError("the profile is closed", place=str(self._path), remedy="open it again")
-            with self._errors():
+            try:
                 try:
                     return work(self._connection)
                 except sqlite3.Error as error:
@@ -312,6 +314,8 @@ class ProfileStore:
                         raise
                     self._replace_file()
                 return work(self._connection)
+            except (OSError, sqlite3.Error) as error:
+                raise self._storage_error(error) from error
 
     def _replace_file(self) -> None:
         """Move the file aside, which turned out to be damaged, unless another process has done so already."""
@@ -323,13 +327,9 @@ class ProfileStore:
             self._connection.close()  # now, and not before: SQLite would tidy up, and throw away what it cannot read
             self._connection = self._opened_file()
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            remedy = "check that the folder can be written and has space, and try again"
-            raise StorageError(str(error), place=str(self._path), remedy=remedy) from error
+    def _storage_error(self, error: Exception) -> StorageError:
+        remedy = "check that the folder can be written and has space, and try again"
+        return StorageError(str(error), place=str(self._path), remedy=remedy)
 
     def _entry(self, journal: str, row: tuple[int, str, int, bytes]) -> Entry:
         sequence, stored, at, content = row

@@ -113,7 +113,8 @@ class RowEncoder:
             columns = numbers.T.take(varying, axis=0)
             found = np.empty(columns.shape, np.float32)
             for at, place in enumerate(varying):
-                found[at] = self._thresholds[place].searchsorted(columns[at]) - self._zeros[place]
+                found[at] = self._thresholds[place].searchsorted(columns[at])
+            found -= self._zeros.take(varying)[:, None]
             found[np.isnan(columns)] = np.nan
             ranks[:, varying] = found.T
         return ranks

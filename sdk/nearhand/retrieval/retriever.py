@@ -108,7 +108,7 @@ class Retriever:
         """What the index finds."""
         outputs = self._index.run({"user_vector": vector, "k": np.array([count], np.int32)})
         rows = outputs["candidate_rows"]
-        if len(rows) and (rows.min() < 0 or rows.max() >= self._items):
+        if rows.astype(np.uint32).max(initial=0) >= self._items:  # as such, a negative one is greater than all
             raise ModelError(
                 f"gives item rows outside 0 … {self._items - 1}", place="index", remedy="use another variant"
             )
