@@ -100,7 +100,7 @@ else:
             """The annotations of a plain class, see :func:`parts`; None: it is not plain."""
             if self.inherits or any(field.kw_only is True for field in self.described.values()):
                 return None
-            annotations = get_annotations(cls)
+            annotations = vars(cls).get("__annotations__") or get_annotations(cls)
             texts = " ".join(map(str, annotations.values()))
             return None if any(word in texts for word in _NO_PLAIN_FIELD) else annotations
 
@@ -135,11 +135,17 @@ else:
         makers = {name: each.default_factory for name, each in described.items() if each.default_factory is not missing}
         known, needed = frozenset(names), frozenset(names) - constants.keys() - makers.keys()
         order = [name for name in annotations if name in known or name in makers]
+        is_simple = len(order) == len(names)
         finish, put, left = hasattr(cls, "__post_init__"), object.__setattr__, _COMPILED_AFTER
 
         def __init__(self, *values, **named):  # noqa: N807 - it becomes the class's own
             nonlocal left
             left -= 1
+            if len(values) == len(names) and not named and is_simple and left >= 0:
+                vars(self).update(zip(names, values, strict=True))
+                if finish:
+                    self.__post_init__()
+                return
             given = dict(zip(names, values, strict=False))
             given.update(named)
             if left < 0 or len(given) != len(values) + len(named) or not needed <= given.keys() <= known:

@@ -151,6 +151,9 @@ def same_items(found: Items, items: Items) -> None:
     for name in ("years", "popularity", "min_ages", "added_at"):
         assert found.numbers(name).tolist() == list(getattr(items, name)) == items.numbers(name).tolist()
     assert found.rows == items.rows
+    fresh = PreparedItems(vars(found)["_prepared"])
+    assert [fresh.title(row) for row in range(len(items.titles))] == list(items.titles)
+    assert "titles" not in vars(fresh) or any("\n" in title for title in items.titles)
     assert found.grouped_genres.distinct == items.grouped_genres.distinct
     assert found.grouped_genres.places.tolist() == items.grouped_genres.places.tolist()
     theirs, ours = ItemTable.of_bundle(found), ItemTable.of_bundle(items)
@@ -257,8 +260,8 @@ def test_the_bytes_are_these(monkeypatch: pytest.MonkeyPatch) -> None:
         b'"value":["ItemsReference",["FileReference","a",1,"%s"],3]}' % DIGEST.encode()
     )
     data = pack(DIGEST, {**SMALL, **pack_items(make_items(3))})
-    assert data.startswith(b"NHPREP01")
-    assert sha256(data).hexdigest() == "11f6d6ae26e42e95d522ef099d8e6673f0addbce28c3e4fbdd4e4cf8bf81597b"
+    assert data.startswith(b"NHPREP02")
+    assert sha256(data).hexdigest() == "ac4c9d488e2d16284228fbcf607f08ca2737194e4bb0767cf323eab5b7f80727"
 
 
 @pytest.mark.degrades

@@ -6,7 +6,7 @@ damaged, the same is made of the bundle's own files again, which takes longer.
 
 ::
 
-    8 bytes    NHPREP and the format, 01
+    8 bytes    NHPREP and the format, 02
     4 bytes    CRC-32 of all that follows, little-endian
     4 bytes    the length of the head, little-endian
     head       JSON: the SDK's version, the bundle's digest, and [name, length] of each section
@@ -38,7 +38,7 @@ from nearhand.version import __version__
 PREPARED_PATH = "+prepared"
 """Its name in the slot, which no file of a bundle can have."""
 
-_MAGIC = b"NHPREP01"
+_MAGIC = b"NHPREP02"
 _START, _LENGTH = Struct("<8sI"), Struct("<I")
 _ALIGNED = 8
 _TEXTS = ("item_ids", "titles", "directors")
@@ -66,6 +66,10 @@ class Prepared:
         """A section that :func:`pack_texts` made."""
         text = str(self._sections[name], "utf-8")
         return tuple(text[1:].split("\n") if text[0] == "\n" else json.loads(text))
+
+    def text(self, name: str, begin: int, end: int) -> str:
+        """Some of a section's bytes as a text."""
+        return str(self._sections[name][begin:end], "utf-8")
 
     def numbers(self, name: str) -> NDArray[np.int64]:
         """A section of int64; not to be changed."""
@@ -140,6 +144,19 @@ class PreparedItems(Items):
         distinct = tuple(map(tuple, prepared.json("items.genres")))
         return Grouped(distinct, prepared.numbers("items.genres.places").astype(np.intp, copy=False))
 
+    def title(self, row: int) -> str:
+        """See the base class. A list asks for ten of ten thousand."""
+        prepared: Prepared = vars(self)["_prepared"]
+        if "titles" in vars(self) or not 0 <= row < len(self._title_ends):
+            return self.titles[row]
+        begin = int(self._title_ends[row - 1]) if row else 0
+        return prepared.text("items.titles", begin + 1, int(self._title_ends[row]))
+
+    @cached_property
+    def _title_ends(self) -> NDArray[np.int64]:
+        prepared: Prepared = vars(self)["_prepared"]
+        return prepared.numbers("items.titles.ends")
+
     def numbers(self, name: NumberColumn) -> NDArray[np.int64]:
         """See the base class."""
         prepared: Prepared = vars(self)["_prepared"]
@@ -206,9 +223,12 @@ def unpack(data: bytes, digest: str, *, place: str) -> Prepared | None:
 def pack_items(items: Items) -> dict[str, bytes]:
     """A catalogue as sections, for :class:`PreparedItems`."""
     distinct, places = items.grouped_genres
+    titles = pack_texts(items.titles)
+    lengths = [1 + len(title.encode()) for title in items.titles] if titles.startswith(b"\n") else []
     return {
         **{f"items.{name}": pack_texts(getattr(items, name)) for name in _TEXTS},
         **{f"items.{name}": items.numbers(name).astype("<i8").tobytes() for name in _NUMBERS},
+        "items.titles.ends": np.cumsum(lengths, dtype="<i8").tobytes(),
         "items.genres": json.dumps(distinct).encode(),
         "items.genres.places": places.astype("<i8").tobytes(),
     }

@@ -277,6 +277,10 @@ class Items:
         """Item id → row."""
         return dict(zip(self.item_ids, range(len(self.item_ids)), strict=True))
 
+    def title(self, row: int) -> str:
+        """One item's title."""
+        return self.titles[row]
+
     def numbers(self, name: NumberColumn) -> NDArray[np.int64]:
         """A column of integers as an array; not to be changed."""
         return np.array(getattr(self, name), np.int64)

@@ -66,8 +66,10 @@ def delete_quarantined(path: Path) -> None:
 
 def _moved(path: Path) -> list[tuple[int, str]]:
     """The number and the suffix of each file that was moved aside, but for the index, in which nothing is kept."""
-    name = re.compile(re.escape(path.name) + r"\.corrupt-([1-9]\d{0,8})(-wal)?")
-    found = [name.fullmatch(file.name) for file in path.parent.iterdir()]
+    beginning = f"{path.name}.corrupt-"
+    names = [file.name for file in path.parent.iterdir()]
+    ends = [name.removeprefix(beginning) for name in names if name.startswith(beginning)]  # mostly there is none
+    found = [re.fullmatch(r"([1-9]\d{0,8})(-wal)?", end) for end in ends]
     return [(int(match[1]), match[2] or "") for match in found if match]
 
 

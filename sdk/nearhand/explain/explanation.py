@@ -119,7 +119,7 @@ def _evidence(history: Sequence[HistoryItem], parts: NDArray[np.float64], items:
     for item, part in zip(history, parts.tolist(), strict=True):
         total = sum(event.confidence for event in item.events)
         for event in item.events:
-            item_id, title = items.item_ids[item.row], items.titles[item.row]
+            item_id, title = items.item_ids[item.row], items.title(item.row)
             share = part * event.confidence / total
             evidence.append(Evidence(event.event_id, event.event, item_id, title, share))
     return tuple(sorted(evidence, key=lambda one: -one.contribution))  # stable: ties stay in history order
@@ -134,5 +134,5 @@ def _sentence(
     acts = []
     for i in strongest:
         main = max(history[i].events, key=lambda event: event.confidence)
-        acts.append((main.event, items.titles[history[i].row]))
+        acts.append((main.event, items.title(history[i].row)))
     return because(acts, verbs, locale)

@@ -30,7 +30,6 @@ from nearhand.records import dataclass
 
 CONTEXT = "context."
 RETRIEVAL_SCORE = "retrieval.score"
-_RECENT_SCORE = rf"{re.escape(RETRIEVAL_SCORE)}\.([1-9][0-9]{{0,3}})"
 _LARGEST_LOOKUP = 1 << 18
 """Codes of whole numbers that lie further apart are found text by text: a megabyte for a column is enough."""
 _WHOLE = r"0|-?[1-9][0-9]{0,9}"
@@ -44,8 +43,15 @@ def feature_places(program: CompiledProgram) -> Mapping[str, FeaturePlace]:
 
 def retrieval_windows(columns: Iterable[Column]) -> tuple[int, ...]:
     """Of how many of the latest items a model reads retrieval scores, beside those of the whole history; ascending."""
-    found = (re.fullmatch(_RECENT_SCORE, column.name) for column in columns)
-    return tuple(sorted(int(match[1]) for match in found if match))
+    return tuple(sorted(window for column in columns if (window := _recent(column.name)) is not None))
+
+
+def _recent(name: str) -> int | None:
+    """Of how many of the latest items a column is a retrieval score; None: it is another column."""
+    if not name.startswith(RETRIEVAL_SCORE):  # as most are
+        return None
+    match = re.fullmatch(r"\.([1-9][0-9]{0,3})", name.removeprefix(RETRIEVAL_SCORE))
+    return None if match is None else int(match[1])
 
 
 def _score_places(windows: Sequence[int]) -> dict[str, int]:
@@ -87,7 +93,7 @@ def _check(
                 remedy="train it as a number that may be missing: popular candidates of a new user have none",
             )
         return
-    if re.fullmatch(_RECENT_SCORE, name):
+    if _recent(name) is not None:
         raise UsageError(
             f"column {name!r} is a retrieval score of the latest items only, which is not computed here",
             place=place,

@@ -276,7 +276,7 @@ class Recommender:
         lengths = np.linalg.norm(found.vectors, axis=1) * np.linalg.norm(vector)
         cosines = (found.scores / np.maximum(lengths, 1e-30)).astype(np.float32)
         best = np.lexsort((found.rows, -cosines))[:k]
-        explanation = self._reasons.plain("similar", title=self._items.titles[row])
+        explanation = self._reasons.plain("similar", title=self._items.title(row))
         list_id = random_id()
         return [
             self._recommendation(int(found.rows[at]), float(cosines[at]), explanation, "local", list_id, place, 1.0)
@@ -460,7 +460,7 @@ class Recommender:
     ) -> Recommendation:
         return Recommendation(
             item_id=self._items.item_ids[row],
-            title=self._items.titles[row],
+            title=self._items.title(row),
             score=score,
             explanation=explanation,
             source=source,

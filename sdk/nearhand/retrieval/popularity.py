@@ -16,7 +16,7 @@ class Popularity:
     def __init__(self, counts: Sequence[int] | NDArray[np.int64]) -> None:
         self._counts = np.asarray(counts, np.int64)
         self._total = max(int(self._counts.sum()), 1)
-        self._order = np.lexsort((np.arange(len(self._counts)), -self._counts)).astype(np.int32)
+        self._order = np.argsort(-self._counts, kind="stable").astype(np.int32)
 
     def top(self, *, exclude: Excluded, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The ``k`` most popular rows that are not excluded, and their share of all interactions as score."""
