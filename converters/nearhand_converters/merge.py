@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from nearhand import __version__
 from nearhand.bundle import Archive, BundleFolder, install_bundle, verify_bundle, write_archive
-from nearhand.bundle.document import listed, nearest, serialize
+from nearhand.bundle.document import serialize
+from nearhand.bundle.fields import listed, nearest
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import (
     FORMAT_VERSION,

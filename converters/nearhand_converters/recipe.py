@@ -12,7 +12,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from nearhand.bundle.document import decode, join
+from nearhand.bundle.document import decode
+from nearhand.bundle.fields import join
 from nearhand.bundle.schema import Budget, Policy, RuntimeName, semantic_version
 from nearhand.bundle.serving import DecisionPolicy, ListPolicy
 from nearhand.bundle.tables import TableRole

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from nearhand.bundle import BundleFolder, install_bundle, open_slot
+from nearhand.bundle import BundleFolder, open_slot
 from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.schema import Items, RuntimeName
 from nearhand.cipher import KeyProvider, cipher_of
@@ -169,6 +169,8 @@ class Personalizer:
         if source.is_dir():
             folder = open_slot(source, __version__)
         else:
+            from nearhand.bundle import install_bundle  # who gives a slot does not wait for it
+
             folder = install_bundle(source, data / "slots", sdk_version=__version__)
         items = None if folder.manifest.items is None else folder.items()
         program = _compiled_program(folder, items)
@@ -726,8 +728,10 @@ def _compiled_program(bundle: BundleFolder, items: Items | None) -> CompiledProg
 
 def _prepare(folder: BundleFolder, items: Items | None, program: CompiledProgram | None, meter: Meter) -> None:
     """Keep what was made of a bundle's documents, so that the next start of the app need not make it."""
+    from nearhand.bundle import prepare
+
     try:
-        folder.prepare(items, {} if program is None else pack_program(program))
+        prepare(folder, items, {} if program is None else pack_program(program))
     except StorageError as error:
         meter.degraded("nothing was prepared of the bundle, and the next start takes longer", error)
 

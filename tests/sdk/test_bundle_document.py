@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearhand.bundle.document import FieldError, Number, decode, join, listed, load, nearest, parse, serialize
+from nearhand.bundle.document import decode, load, parse, serialize
+from nearhand.bundle.fields import FieldError, Number, join, listed, nearest
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.schema import Golden, GoldenCase, Items, semantic_version
 from nearhand.errors import BundleFormatError, UsageError

@@ -101,6 +101,7 @@ def test_an_installed_bundle_opens_without_hashing_its_files(
         return hashlib.sha256(data)
 
     monkeypatch.setattr("nearhand.bundle.reader.sha256", counting)
+    monkeypatch.setattr("nearhand.bundle.installing.sha256", counting)
     assert open_slot(folder, SDK_VERSION).folder == folder
     assert install(bundle, slots).folder == folder
     assert set(hashed) == {len(make_entries()["manifest.json"])}, "only the manifest was hashed"

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nearhand.bundle.document import FieldError
+from nearhand.bundle.fields import FieldError
 from nearhand.bundle.serving import DecisionPolicy, FrequencyCap, Rule
 from nearhand.decisions import Decider, Decision, replay
 from nearhand.decisions.decider import JOURNAL, KEPT_LINES

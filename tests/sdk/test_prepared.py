@@ -16,18 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearhand import Config, Event, Personalizer
-from nearhand.bundle import Items, Manifest, install_bundle, open_slot, schema, serving, tables
+from nearhand.bundle import Items, Manifest, install_bundle, open_slot, prepare, schema, serving, tables
 from nearhand.bundle import manifest as manifests
-from nearhand.bundle.prepared import (
-    PREPARED_PATH,
-    Prepared,
-    PreparedItems,
-    pack,
-    pack_document,
-    pack_items,
-    pack_texts,
-    unpack,
-)
+from nearhand.bundle.packing import pack, pack_document, pack_items, pack_texts
+from nearhand.bundle.prepared import PREPARED_PATH, Prepared, PreparedItems, unpack
 from nearhand.errors import BundleIntegrityError, BundleVersionError, StorageError
 from nearhand.features import ItemTable, compile_program, parts, read_program, views
 from nearhand.features import program as programs_module
@@ -122,7 +114,7 @@ def test_documents_are_the_same(bundle: Path, tmp_path: Path) -> None:
     folder = install_bundle(bundle, tmp_path, sdk_version=__version__)
     items = folder.items()
     program = read_program((folder.folder / "features.json").read_bytes(), place="p")
-    folder.prepare(items, pack_program(compile_program(program, ItemTable.of_bundle(items))))
+    prepare(folder, items, pack_program(compile_program(program, ItemTable.of_bundle(items))))
     again = open_slot(folder.folder, __version__)
     assert again.prepared is not None
     assert again == folder
@@ -254,7 +246,7 @@ def test_a_dataclass_that_has_changed_is_noticed(monkeypatch: pytest.MonkeyPatch
 
 def test_the_bytes_are_these(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of them has to change the format's number."""
-    monkeypatch.setattr("nearhand.bundle.prepared.__version__", "1.2.3")
+    monkeypatch.setattr("nearhand.bundle.packing.__version__", "1.2.3")
     assert SMALL["manifest"] == (
         b'{"fields":{"ItemsReference":["file","count"],"FileReference":["path","bytes","sha256"]},'
         b'"value":["ItemsReference",["FileReference","a",1,"%s"],3]}' % DIGEST.encode()
@@ -300,6 +292,7 @@ def test_one_of_another_version_is_made_anew(bundle: Path, data: Path, monkeypat
     good = file.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nearhand.bundle.prepared.__version__", "0.0.9")
+        patch.setattr("nearhand.bundle.packing.__version__", "0.0.9")
         with Personalizer.open(bundle, data, config=PLAIN) as one:
             assert not one.status().degradations
     assert file.read_bytes() != good
@@ -310,7 +303,7 @@ def test_one_of_another_version_is_made_anew(bundle: Path, data: Path, monkeypat
 def test_a_slot_is_looked_at_as_before(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "films.nearhand")
     folder = install_bundle(path, tmp_path / "slots", sdk_version=SDK_VERSION)
-    folder.prepare(folder.items(), {})
+    prepare(folder, folder.items(), {})
     slot = folder.folder
     assert open_slot(slot, SDK_VERSION).prepared is not None
     with pytest.raises(BundleVersionError, match="min_sdk"):
@@ -328,7 +321,7 @@ def test_a_slot_is_looked_at_as_before(tmp_path: Path) -> None:
 
 def test_another_manifest_makes_it_useless(tmp_path: Path) -> None:
     folder = install_bundle(write_bundle(tmp_path / "films.nearhand"), tmp_path / "slots", sdk_version=SDK_VERSION)
-    folder.prepare(folder.items(), {})
+    prepare(folder, folder.items(), {})
     file = folder.folder / "manifest.json"
     file.write_bytes(file.read_bytes().replace(b"CC0-1.0", b"CC0-2.0"))
     opened = open_slot(folder.folder, SDK_VERSION)
@@ -354,7 +347,7 @@ def test_it_is_there_whole_or_not_at_all(tmp_path: Path, *, forever: bool, old: 
         with pytest.MonkeyPatch.context() as patch:
             disk = Disk(patch, step, forever=forever)
             with suppress(StorageError):
-                folder.prepare(folder.items(), {})
+                prepare(folder, folder.items(), {})
         file = folder.folder / PREPARED_PATH
         found = file.read_bytes() if file.exists() else None
         whole = open_slot(folder.folder, SDK_VERSION)
@@ -378,7 +371,7 @@ def test_a_slot_that_cannot_be_written_is_opened_all_the_same(
     def refuse(*_: object) -> None:
         raise StorageError("the file system refused (Read-only file system)", place="slot")
 
-    monkeypatch.setattr("nearhand.bundle.reader.BundleFolder.prepare", refuse)
+    monkeypatch.setattr("nearhand.bundle.prepare", refuse)
     with Personalizer.open(bundle, data, config=PLAIN) as one:
         assert len(one.recommend(10)) == 10
         (reason,) = one.status().degradations

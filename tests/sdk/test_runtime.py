@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from nearhand.bundle.schema import RuntimeName, TensorSpec
 from nearhand.errors import ModelError
-from nearhand.runtime import Session, installed_runtimes
+from nearhand.runtime import DISTRIBUTIONS, Session, installed_runtimes
 from nearhand.runtime.boundary import check_inputs, runtime_failure
-from nearhand.runtime.tflite import DISTRIBUTIONS
 from nearhand.testing import ALWAYS, FailingRuntime
 from nearhand_converters.graph.builder import GraphBuilder
 from nearhand_converters.targets.artifact import write_artifact

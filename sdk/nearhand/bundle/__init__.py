@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nearhand.bundle.document import parse, serialize
 from nearhand.bundle.limits import Limits
 from nearhand.bundle.manifest import Manifest
-from nearhand.bundle.reader import BundleFolder, install_bundle, open_slot, read_manifest, verify_bundle
+from nearhand.bundle.reader import BundleFolder, open_slot
 from nearhand.bundle.schema import Golden, Items
 from nearhand.lazily import lazily
 
 if TYPE_CHECKING:
     from nearhand.bundle.archive import Archive, write_archive
+    from nearhand.bundle.document import parse, serialize
+    from nearhand.bundle.installing import install_bundle, prepare, read_manifest, verify_bundle
 else:
-    __getattr__ = lazily(__name__, {"archive": ["Archive", "write_archive"]})
+    __getattr__ = lazily(
+        __name__,
+        {
+            "archive": ["Archive", "write_archive"],
+            "document": ["parse", "serialize"],
+            "installing": ["install_bundle", "prepare", "read_manifest", "verify_bundle"],
+        },
+    )
 
 __all__ = [
     "Archive",
@@ -26,6 +34,7 @@ __all__ = [
     "install_bundle",
     "open_slot",
     "parse",
+    "prepare",
     "read_manifest",
     "serialize",
     "verify_bundle",

@@ -14,37 +14,19 @@ import re
 import sys
 import types
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
 from itertools import chain
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+from nearhand.bundle.fields import FieldError, dotted, join, listed, nearest
 from nearhand.errors import BundleFormatError, NearhandError
 from nearhand.records import parts
 
 T = TypeVar("T")
-Number: TypeAlias = Annotated[Decimal, "a JSON number too"]
-"""A decimal of a document that people write: ``0.5`` as well as ``"0.5"``, within ± 10¹⁵ and 40 characters. It is
-written back as a string.
-"""
-
 Refuse = Callable[[str, str, str], NearhandError]
 """Makes the error out of a problem, its place and a remedy."""
-
-
-class FieldError(ValueError):
-    """An invariant of a dataclass that one of its fields breaks, for ``__post_init__`` to raise.
-
-    Args:
-        field: its name, or a path from it, such as ``boundaries[1]``; "" for the dataclass itself.
-    """
-
-    def __init__(self, field: str, problem: str, remedy: str) -> None:
-        super().__init__(f"{field} {problem}".lstrip())
-        self.field = field
-        self.problem = problem
-        self.remedy = remedy
 
 
 def parse(kind: type[T], data: bytes, *, place: str) -> T:
@@ -90,29 +72,6 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {json.dumps(twice)[:60]} stands twice in one object")
     return entries
-
-
-def join(place: str, key: str) -> str:
-    """The place of an object's entry: ``place.key``, in one line whatever the key is."""
-    name = key if key.isascii() and key.isidentifier() else json.dumps(key)
-    return f"{_dotted(place)}{name[:80]}"
-
-
-def nearest(word: Any, words: Iterable[str]) -> str:
-    """A remedy for a word that is none of ``words``: the one it is most likely a slip of, or all of them."""
-    import difflib  # for messages only
-
-    words = list(words)
-    short = isinstance(word, str) and len(word) <= 100  # the search takes seconds for megabytes
-    near = difflib.get_close_matches(word, words, n=1) if short else []
-    return f"did you mean {near[0]!r}?" if near else f"use one of {listed(words)}"
-
-
-def listed(words: Iterable[str]) -> str:
-    """Words for a message, as many as fit into it."""
-    import textwrap
-
-    return textwrap.shorten(", ".join(words), 320, placeholder=" …")
 
 
 def bundle_refusal(problem: str, place: str, remedy: str) -> NearhandError:
@@ -209,7 +168,7 @@ def _decode_dataclass(kind: type, value: Any, place: str, refuse: Refuse) -> Any
     try:
         return kind(**fields)
     except FieldError as error:
-        where = f"{_dotted(place)}{error.field}" if error.field else place.removesuffix(": ")
+        where = f"{dotted(place)}{error.field}" if error.field else place.removesuffix(": ")
         raise refuse(error.problem, where, error.remedy) from None
     except ValueError as error:  # an invariant of __post_init__ that no single field breaks
         raise refuse(str(error)[:300], place.removesuffix(": "), "correct it") from None
@@ -273,10 +232,6 @@ def _show(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
     return str(value)[:60] if isinstance(value, Decimal) else json.dumps(value)[:60]
-
-
-def _dotted(place: str) -> str:
-    return place if place.endswith(": ") else f"{place}."
 
 
 def _encode(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import field
 
-from nearhand.bundle.document import FieldError
+from nearhand.bundle.fields import FieldError
 from nearhand.bundle.schema import (
     NAME,
     Evidence,

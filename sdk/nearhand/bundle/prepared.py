@@ -38,11 +38,9 @@ from nearhand.version import __version__
 PREPARED_PATH = "+prepared"
 """Its name in the slot, which no file of a bundle can have."""
 
-_MAGIC = b"NHPREP02"
-_START, _LENGTH = Struct("<8sI"), Struct("<I")
+MAGIC = b"NHPREP02"
+START, LENGTH = Struct("<8sI"), Struct("<I")
 _ALIGNED = 8
-_TEXTS = ("item_ids", "titles", "directors")
-_NUMBERS: tuple[NumberColumn, ...] = ("years", "popularity", "min_ages", "added_at")
 
 
 class Prepared:
@@ -183,87 +181,33 @@ def read_prepared(slot: Path, digest: str) -> Prepared | None:
     return unpack(data, digest, place=f"{slot.name}: {PREPARED_PATH}")
 
 
-def pack(digest: str, sections: Mapping[str, bytes]) -> bytes:
-    """The file's bytes. Same sections, same bytes."""
-    lengths = [[name, len(section)] for name, section in sections.items()]
-    head = json.dumps({"sdk": __version__, "bundle": digest, "sections": lengths}).encode()
-    rest = _LENGTH.pack(len(head)) + b"".join(_padded(each) for each in (head, *sections.values()))
-    return _START.pack(_MAGIC, crc32(rest)) + rest
-
-
 def unpack(data: bytes, digest: str, *, place: str) -> Prepared | None:
     """The sections of a file's bytes; None: they are of another version of the SDK.
 
     Raises:
         BundleIntegrityError: they are damaged, or of another bundle.
     """
-    begins = _START.size + _LENGTH.size
-    if len(data) < begins or data[:6] != _MAGIC[:6]:
+    begins = START.size + LENGTH.size
+    if len(data) < begins or data[:6] != MAGIC[:6]:
         raise _damaged("is no prepared file", place)
-    magic, checksum = _START.unpack_from(data)
-    if magic != _MAGIC:
+    magic, checksum = START.unpack_from(data)
+    if magic != MAGIC:
         return None
     whole = memoryview(data)
-    if crc32(whole[_START.size :]) != checksum:
+    if crc32(whole[START.size :]) != checksum:
         raise _damaged("contents differ from their checksum", place)
-    (length,) = _LENGTH.unpack_from(data, _START.size)
+    (length,) = LENGTH.unpack_from(data, START.size)
     head = json.loads(data[begins : begins + length])
     if head["sdk"] != __version__:
         return None
     if head["bundle"] != digest:
         raise _damaged("is of another bundle", place)
     sections: dict[str, memoryview] = {}
-    start = begins + length + _gap(length)
+    start = begins + length + gap(length)
     for name, size in head["sections"]:
         sections[name] = whole[start : start + size]
-        start += size + _gap(size)
+        start += size + gap(size)
     return Prepared(sections)
-
-
-def pack_items(items: Items) -> dict[str, bytes]:
-    """A catalogue as sections, for :class:`PreparedItems`."""
-    distinct, places = items.grouped_genres
-    titles = pack_texts(items.titles)
-    lengths = [1 + len(title.encode()) for title in items.titles] if titles.startswith(b"\n") else []
-    return {
-        **{f"items.{name}": pack_texts(getattr(items, name)) for name in _TEXTS},
-        **{f"items.{name}": items.numbers(name).astype("<i8").tobytes() for name in _NUMBERS},
-        "items.titles.ends": np.cumsum(lengths, dtype="<i8").tobytes(),
-        "items.genres": json.dumps(distinct).encode(),
-        "items.genres.places": places.astype("<i8").tobytes(),
-    }
-
-
-def pack_texts(texts: tuple[str, ...]) -> bytes:
-    """Texts as a section: lines, which are read in a third of the time of JSON, unless one of them is more than one."""
-    lines = "\n".join(("", *texts))
-    return (lines if texts and lines.count("\n") == len(texts) else json.dumps(texts)).encode()
-
-
-def pack_document(document: Any) -> bytes:
-    """A tree of dataclasses, tuples, mappings, decimals and scalars as a section.
-
-    A dataclass is a list of its name and its fields' values, a tuple one that begins with ``()``, a decimal one that
-    begins with ``.``; a tuple of scalars begins with ``[]``.
-    """
-    fields: dict[str, list[str]] = {}
-
-    def plain(value: Any) -> Any:
-        if value is None or isinstance(value, (str, int)):
-            return value
-        if isinstance(value, Decimal):
-            return [".", str(value)]
-        if isinstance(value, tuple):
-            found = [plain(each) for each in value]
-            return ["()" if any(isinstance(each, (list, dict)) for each in found) else "[]", *found]
-        if isinstance(value, Mapping):
-            return {key: plain(each) for key, each in value.items()}
-        kind = type(value)
-        names = fields.setdefault(kind.__name__, list(parts(kind)))
-        return [kind.__name__, *(plain(getattr(value, name)) for name in names)]
-
-    content = plain(document)
-    return json.dumps({"fields": fields, "value": content}, separators=(",", ":")).encode()
 
 
 def _restored(value: Any, kinds: Mapping[str, tuple[type, tuple[str, ...]]]) -> Any:
@@ -291,11 +235,8 @@ def _fields(kind: type, names: list[str]) -> tuple[type, tuple[str, ...]]:
     return kind, tuple(names)
 
 
-def _padded(section: bytes) -> bytes:
-    return section + bytes(_gap(len(section)))
-
-
-def _gap(length: int) -> int:
+def gap(length: int) -> int:
+    """How many bytes are between a section of this length and the next one."""
     return -length % _ALIGNED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from nearhand.bundle.document import FieldError
+from nearhand.bundle.fields import FieldError
 from nearhand.bundle.schema import NAME
 from nearhand.records import dataclass
 

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from nearhand.bundle.document import decode, load, parse
 from nearhand.bundle.schema import (
     NAME,
     FileReference,
@@ -267,6 +266,8 @@ def parse_table_golden(model: TableModel, data: bytes, *, place: str) -> TableGo
         BundleFormatError: they are outside the schema, not as many as the manifest says, or of another width than the
             model's columns and outputs.
     """
+    from nearhand.bundle.document import parse  # at a start of the app no golden vectors are read
+
     golden = parse(TableGolden, data, place=place)
     widths = {
         "numbers": (golden.numbers, len(model.numbers)),
@@ -290,6 +291,8 @@ def parse_vocabularies(reference: VocabulariesReference, data: bytes, *, place: 
         BundleFormatError: they are outside the schema, a text stands twice, or they are not of the lengths that the
             manifest says.
     """
+    from nearhand.bundle.document import decode, load  # not every bundle has vocabularies
+
     found: dict[str, tuple[str, ...]] = decode(dict[str, tuple[str, ...]], load(data, place=place), place=f"{place}: ")
     counts = {name: len(texts) for name, texts in found.items()}
     if counts != reference.counts:

@@ -38,7 +38,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from nearhand.bundle.document import nearest, serialize
+from nearhand.bundle.document import serialize
+from nearhand.bundle.fields import nearest
 from nearhand.bundle.serving import DecisionPolicy
 from nearhand.clock import Clock
 from nearhand.errors import ModelError, StorageError, UsageError

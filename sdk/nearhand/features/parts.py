@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from nearhand.bundle.document import FieldError, Number, join
+from nearhand.bundle.fields import FieldError, Number, join
 from nearhand.events.event import MAX_ID_CHARACTERS, MAX_KEY_CHARACTERS, RESET, is_name
 from nearhand.records import dataclass
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from nearhand.bundle.prepared import Prepared, pack_document
+from nearhand.bundle.prepared import Prepared
 from nearhand.bundle.schema import Items
 from nearhand.features import parts, program, views
 from nearhand.features.fold import CompiledProgram, compile_program
@@ -16,6 +16,8 @@ _DOCUMENT, _DIGESTS = "program", "program.digests"
 
 def pack_program(compiled: CompiledProgram) -> dict[str, bytes]:
     """What is kept, for :func:`prepared_program`."""
+    from nearhand.bundle.packing import pack_document  # once for each bundle
+
     items = [[list(names), digest] for names, digest in compiled.items.digests.items()]
     digests = {"program": compiled.program.digest, "items": items}
     return {_DOCUMENT: pack_document(compiled.program), _DIGESTS: json.dumps(digests).encode()}

@@ -22,7 +22,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
 
-from nearhand.bundle.document import FieldError, decode, join, nearest, serialize, unique_keys
+from nearhand.bundle.fields import FieldError, join, nearest
 from nearhand.bundle.schema import semantic_version
 from nearhand.errors import ProgramError
 from nearhand.features.parts import MAX_WIDTH, check_duration, check_name
@@ -79,6 +79,8 @@ class Program:
     @cached_property
     def digest(self) -> str:
         """sha256 of the canonical bytes, in hexadecimal."""
+        from nearhand.bundle.document import serialize  # a prepared program has it
+
         return sha256(serialize(self)).hexdigest()
 
     @property
@@ -170,6 +172,8 @@ def read_program(data: bytes, *, place: str) -> Program:
     Raises:
         ProgramError: not a JSON object of the schema; the error's place ends in the path of what is wrong.
     """
+    from nearhand.bundle.document import decode, unique_keys  # a prepared program is not read
+
     if len(data) > MAX_PROGRAM_BYTES:
         raise ProgramError(
             f"has {len(data):,} bytes",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal, TypeAlias, get_args
 
-from nearhand.bundle.document import FieldError, Number
+from nearhand.bundle.fields import FieldError, Number
 from nearhand.events.event import MAX_KEY_CHARACTERS, is_name
 from nearhand.features.parts import (
     MAX_ITEM_TEXTS,

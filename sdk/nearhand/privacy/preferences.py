@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
-from nearhand.bundle.document import decode, load, serialize
 from nearhand.clock import Clock
 from nearhand.errors import BundleFormatError, NearhandError, StorageError, UsageError
 from nearhand.monitoring import Meter
@@ -132,6 +131,8 @@ class PreferenceStore:
                 now = self._read()  # another process may have changed them
                 edited = edit(now)
                 if edited != now:
+                    from nearhand.bundle.document import serialize
+
                     self._store.put(NAME, serialize(edited))
             self._hold(edited)
             return edited
@@ -160,6 +161,8 @@ def read_preferences(content: bytes) -> Preferences:
     Raises:
         StorageError: it is damaged.
     """
+
+    from nearhand.bundle.document import decode, load  # many users never choose
 
     def refuse(problem: str, place: str, remedy: str) -> NearhandError:
         return StorageError(problem, place=place, remedy=_REMEDY)

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand.bundle.document import nearest
+from nearhand.bundle.fields import nearest
 from nearhand.bundle.tables import Column, TableModel
 from nearhand.errors import UsageError
 from nearhand.events import Scalar

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand.bundle import BundleFolder, install_bundle, open_slot
+from nearhand.bundle import BundleFolder, open_slot
 from nearhand.bundle.durable import storage_errors
 from nearhand.bundle.schema import Precision, RuntimeName, TensorSpec, Variant
 from nearhand.bundle.tables import TableModel
@@ -107,6 +107,8 @@ class Predictor:
         if source.is_dir():
             folder = open_slot(source, __version__)
         else:
+            from nearhand.bundle import install_bundle  # who gives a slot does not wait for it
+
             folder = install_bundle(source, data / "slots", sdk_version=__version__)
         return cls.of(folder, model, config=config, runtimes=runtimes, selftests=data / "selftests")
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nearhand.bundle.document import listed
+from nearhand.bundle.fields import listed
 from nearhand.bundle.tables import Column
 from nearhand.errors import UsageError
 from nearhand.records import dataclass

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 
 from nearhand.bundle.schema import RuntimeName
 from nearhand.runtime.guard import guarded
-from nearhand.runtime.onnx import OnnxRuntime, OrtRuntime
 from nearhand.runtime.protocol import Runtime, Session, Tensors
-from nearhand.runtime.tflite import DISTRIBUTIONS, TFLiteRuntime
 
-__all__ = ["Runtime", "Session", "Tensors", "guarded", "installed_runtimes"]
+DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
+"""Import name → distribution of the packages that run TFLite, the preferred one first."""
+
+__all__ = ["DISTRIBUTIONS", "Runtime", "Session", "Tensors", "guarded", "installed_runtimes"]
 
 
 def installed_runtimes() -> Mapping[RuntimeName, Callable[[], Runtime]]:
@@ -19,9 +20,27 @@ def installed_runtimes() -> Mapping[RuntimeName, Callable[[], Runtime]]:
     found: dict[RuntimeName, Callable[[], Runtime]] = {}
     onnxruntime = find_spec("onnxruntime") is not None
     if onnxruntime:
-        found["onnx"] = OnnxRuntime
+        found["onnx"] = _onnx
     if any(find_spec(name) is not None for name in DISTRIBUTIONS):
-        found["tflite"] = TFLiteRuntime
+        found["tflite"] = _tflite
     if onnxruntime:
-        found["ort"] = OrtRuntime
+        found["ort"] = _ort
     return found
+
+
+def _onnx() -> Runtime:
+    from nearhand.runtime.onnx import OnnxRuntime
+
+    return OnnxRuntime()
+
+
+def _tflite() -> Runtime:
+    from nearhand.runtime.tflite import TFLiteRuntime
+
+    return TFLiteRuntime()
+
+
+def _ort() -> Runtime:
+    from nearhand.runtime.onnx import OrtRuntime
+
+    return OrtRuntime()

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from nearhand.bundle.schema import RuntimeName, TensorSpec
 from nearhand.errors import ModelError
+from nearhand.runtime import DISTRIBUTIONS
 from nearhand.runtime.boundary import check_inputs, runtime_failure
 from nearhand.runtime.protocol import Session, Tensors
-
-DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
-"""Import name → distribution, the preferred one first."""
 
 
 class TFLiteRuntime:
