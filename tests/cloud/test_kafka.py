@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nearhand.clock import SystemClock
 from nearhand.ids import random_id
+from nearhand_cloud.metrics import Metrics
+from nearhand_cloud.sinks.kafka import KafkaSink
+from nearhand_cloud.sinks.ledger import Lapsed
+from nearhand_cloud.sinks.sqlite_ledger import SqliteLedger
 from tests.cloud.brokers import MockCluster, RedisServer, consumed, running_kafka, running_redis
 from tests.cloud.device import Device, as_cloudevent
 from tests.cloud.endpoint import Endpoint, running_endpoint
@@ -191,3 +198,33 @@ def test_told_to_stop_it_still_answers_what_has_arrived(endpoint: Endpoint, devi
     endpoint.restart()
     assert said is not None
     assert said.json == {"accepted": 9, "duplicates": 1, "refused": []}
+
+
+def test_it_ends_whatever_becomes_of_the_cancellation_of_what_it_does_meanwhile(
+    kafka: MockCluster, tmp_path: Path
+) -> None:
+    """As a client's may, a ledger's call swallows it, having just been answered."""
+
+    class Answering(SqliteLedger):
+        asked = asyncio.Event()
+
+        async def lapsed(self) -> Sequence[Lapsed]:
+            was_asked = self.asked.is_set()
+            self.asked.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if was_asked:  # so that this test ends, whatever becomes of it
+                    raise
+            return []
+
+    async def close() -> None:
+        kafka.create("events.closing")
+        ledger = Answering(tmp_path, SystemClock(), lease_ms=1000, keep_ms=1000)
+        options = {"bootstrap.servers": kafka.bootstrap, "message.timeout.ms": SEND_MS}
+        sink = KafkaSink(options, "events.closing", ledger, SystemClock(), Metrics())
+        await ledger.asked.wait()
+        done, _ = await asyncio.wait({asyncio.create_task(sink.close())}, timeout=20)
+        assert done
+
+    asyncio.run(close())

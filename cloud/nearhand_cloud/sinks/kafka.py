@@ -65,6 +65,7 @@ class KafkaSink:
         self._producer = self._made()
         self._fatal = False
         self._ends = self._find_ends()
+        self._closing = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="nearhand-cloud-kafka", daemon=True)
         self._thread.start()
@@ -123,6 +124,7 @@ class KafkaSink:
 
     async def close(self) -> None:
         """See :meth:`Sink.close`."""
+        self._closing = True
         self._reconciling.cancel()
         with suppress(asyncio.CancelledError):
             await self._reconciling
@@ -199,7 +201,8 @@ class KafkaSink:
             return [_end(consumer, self._topic, partition) for partition in range(self._partitions())]
 
     async def _reconcile_often(self) -> None:
-        while True:
+        # A cancellation alone may be lost: clients swallow one that comes just when they are answered.
+        while not self._closing:
             try:
                 await self._reconcile()
             except (UnavailableError, RefusalError, KafkaException):  # it is tried again
