@@ -249,6 +249,25 @@ def test_wide_columns_and_masks_are_numbered() -> None:
     assert rows.categories.tolist() == [[2], [1]]
 
 
+def test_what_is_known_of_blocks_of_rows_changes_no_rank() -> None:
+    program = compiled()
+    vector, candidates = read(program, ["m_1", "m_2", "m_4"])
+    nobody = FeatureFold(program)
+    vectors, items = [vector, nobody.read(AS_OF)], [candidates, nobody.candidates(AS_OF, ["m_1", "m_2", "m_4"])]
+    names = ["views", "genres.0", "latest.0", "year", "context.hour", RETRIEVAL_SCORE, "context.absent"]
+    columns = [Column(name, "number") for name in names]
+    known, plain = (RowEncoder(columns, {}, [[-1.5, 0.0, 0.5, 2.0, 20.0, 1990.0]] * len(names)) for _ in range(2))
+    rows, scores = FeatureRows(program, model_of(columns, "ranker"), known), np.array([3.0, np.nan, -1.0])
+    context = {"hour": 21}
+    for each in (
+        rows.rows(vector, candidates, context, scores),
+        rows.rows(*read(program, ["m_2"]), context, scores[:1]),
+        rows.variants(vectors, items, context, [scores, -scores]),
+    ):
+        expected = plain.inputs(TableRows(each.numbers, each.categories))["numbers"]
+        assert known.inputs(each)["numbers"].tobytes() == expected.tobytes()
+
+
 def test_what_the_context_does_not_have_is_missing() -> None:
     program = compiled()
     columns = [Column("context.hour", "number"), Column("context.device", "category", "v")]

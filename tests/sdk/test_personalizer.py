@@ -191,6 +191,22 @@ def test_seen_items_stay_away_when_they_leave_the_window(personalizer: Personali
     assert set(range(WINDOW + 20)).isdisjoint(rows_of(personalizer.recommend(ITEMS)))
 
 
+def test_what_was_chosen_or_recorded_between_two_lists_holds_for_the_second(personalizer: Personalizer) -> None:
+    personalizer.record(liked(3))
+    first, second, third, *_ = rows_of(personalizer.recommend(5))
+    assert rows_of(personalizer.recommend(5, unavailable=[f"m_{first}"]))[:2] == [second, third]
+    assert rows_of(personalizer.recommend(5))[0] == first
+    personalizer.privacy.block(item_id=f"m_{first}")
+    assert rows_of(personalizer.recommend(5))[:2] == [second, third]
+    assert rows_of(personalizer.recommend(5, pinned={1: f"m_{third}"}))[:2] == [second, third]
+    personalizer.privacy.unblock(item_id=f"m_{first}")
+    assert rows_of(personalizer.recommend(5))[0] == first
+    record(personalizer, "item_viewed", [first])
+    assert first not in rows_of(personalizer.recommend(ITEMS))
+    personalizer.privacy.reset()
+    assert first in rows_of(personalizer.recommend(ITEMS))
+
+
 def test_a_list_is_as_long_as_the_catalogue_allows(personalizer: Personalizer) -> None:
     record(personalizer, "item_viewed", range(ITEMS - 3))
     assert len(personalizer.recommend(2)) == 2

@@ -59,7 +59,7 @@ class Candidates:
         """The candidates' rows of a table; not to be changed."""
         found = self._taken.get(table)
         if found is None:
-            found = self._taken[table] = table()[self.rows]
+            found = self._taken[table] = table().take(self.rows, axis=0)
         return found
 
 
@@ -127,8 +127,9 @@ class ItemColumns:
         shape = (len(notes), len(candidates.item_ids))
         floats = np.empty((*shape, self._widths["float32"]), np.float32)
         ints = np.empty((*shape, self._widths["int32"]), np.int32)
-        if self._fixed:
+        if self._fixed and floats.size:
             floats[:] = candidates.take(self._fixed_floats)
+        if self._fixed and ints.size:
             ints[:] = candidates.take(self._fixed_ints)
         if notes:
             for (column, _, values), of_view in zip(self._read, zip(*notes, strict=True), strict=False):

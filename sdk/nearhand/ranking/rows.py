@@ -128,7 +128,8 @@ class RowEncoder:
         self._last_row = row.copy(), first
         ranks = np.empty(numbers.shape, np.float32)
         ranks[:] = first
-        for place in np.flatnonzero((numbers != row).any(axis=0)).tolist():
+        others = np.flatnonzero((numbers != row).any(axis=0)).tolist() if len(numbers) > 1 else []
+        for place in others:
             ranks[:, place] = self._thresholds[place].searchsorted(numbers[:, place]) - self._zeros[place]
         ranks[np.isnan(numbers)] = np.nan
         return ranks

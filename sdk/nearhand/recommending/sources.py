@@ -73,7 +73,8 @@ class Sources:
         if self._is_ranked and allowed is None:
             # Without a ranker they could not come up: the encoder's candidates have the greatest inner products.
             for place in [place for place, item in enumerate(history) if item.confidence > 0][: -_SEEDS - 1 : -1]:
-                alike = retriever.retrieve(user.history_vectors[place : place + 1], exclude=exclude, k=_EXTRA)
+                liked = user.history_vectors[place : place + 1]
+                alike = retriever.retrieve(liked, exclude=exclude, k=_EXTRA)
                 rows.append(alike.rows[:_EXTRA])
                 vectors.append(alike.vectors[:_EXTRA])
             more.update(self._popularity.rows(exclude=exclude, k=_EXTRA).tolist())
