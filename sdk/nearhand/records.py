@@ -48,7 +48,9 @@ else:
     _COMPILED_AFTER = 100
     """Compiling an initializer takes as long as it saves in some hundred calls."""
     _NO_PLAIN_FIELD = ("ClassVar", "InitVar", "KW_ONLY")
+    _NOTHING = {}
     _OF_THE_STUB = {"__dict__", "__weakref__", "__init__", "__dataclass_fields__", "__setattr__", "__delattr__"}
+    _OF_THE_STUB |= {"__stub__"}
 
     def dataclass(*, frozen: bool, eq: bool = True, init: bool = True):
         """As the standard library's, for frozen classes: what it makes is the same, but later."""
@@ -56,45 +58,57 @@ else:
             raise TypeError("use the standard library's dataclass for what can be changed")
 
         def prepare(cls: type) -> type:
-            def make_first(self, *values, **named):
-                annotations = fields.plain(cls)
-                if annotations is None:
-                    _compile(cls, fields)
-                else:
-                    _set_one_by_one(cls, fields, annotations)
-                cls.__init__(self, *values, **named)
-
-            fields = _Fields(cls, init)
-            for name, field in fields.described.items():
+            own = vars(cls)
+            described = {name: value for name, value in own.items() if isinstance(value, dataclasses.Field)}
+            fields = _Fields(cls, described or _NOTHING, init)
+            for name, field in described.items():
                 if field.default is dataclasses.MISSING:
                     delattr(cls, name)
                 else:
                     setattr(cls, name, field.default)
-            shared = {"__dataclass_fields__": fields, "__setattr__": _set, "__delattr__": _set}
+            # Nothing here is made for this class alone but the stub: the garbage collector visits it again and again.
+            cls.__dataclass_fields__ = fields
+            cls.__setattr__ = cls.__delattr__ = _set
             if init:
-                shared["__init__"] = make_first
-            if "__repr__" not in vars(cls):
-                shared["__repr__"] = _repr
-            if eq and "__eq__" not in vars(cls):
-                shared["__eq__"] = _eq
-                shared["__hash__"] = _hash
-            for name, value in shared.items():
-                setattr(cls, name, value)
+                cls.__init__ = make_first
+            if "__repr__" not in own:
+                cls.__repr__ = _repr
+            if eq and "__eq__" not in own:
+                cls.__eq__ = _eq
+                cls.__hash__ = _hash
             return cls
 
         return prepare
+
+    def make_first(self, *values, **named):
+        """The initializer of every class until it is first instantiated."""
+        makers = [each for each in type(self).__mro__ if {"__init__", "__dataclass_fields__"} <= vars(each).keys()]
+        cls = next((each for each in makers if vars(each)["__init__"] is make_first), None)
+        if cls is None:  # another thread has just made it
+            makers[0].__init__(self, *values, **named)
+            return
+        found = vars(cls)["__dataclass_fields__"]
+        fields = found if isinstance(found, _Fields) else vars(cls)["__stub__"][0]
+        annotations = fields.plain(cls)
+        if annotations is None:
+            _compile(cls, fields)
+        else:
+            _set_one_by_one(cls, fields, annotations)
+        cls.__init__(self, *values, **named)
 
     class _Fields:
         """Stands for a class's fields until they are asked for, such as by ``dataclasses.fields``.
 
         Attributes:
             described: the fields that the class gives a ``dataclasses.field``.
+            init: whether the class is given an initializer; inherits: whether a base has fields.
         """
 
-        def __init__(self, cls, init):
-            self.init = init
-            self.described = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
-            self.inherits = any("__dataclass_fields__" in vars(base) for base in cls.__mro__[1:])
+        __slots__ = ("described", "inherits", "init")
+
+        def __init__(self, cls, described, init):
+            self.described, self.init = described, init
+            self.inherits = any("__dataclass_fields__" in vars(base) for base in cls.__mro__[1:-1])
 
         def plain(self, cls):
             """The annotations of a plain class, see :func:`parts`; None: it is not plain."""
@@ -109,6 +123,7 @@ else:
             with _MAKING:
                 if vars(owner)["__dataclass_fields__"] is self:
                     made = _standard(owner, self, init=False)
+                    owner.__stub__ = (self,)  # in a tuple, because a stub is a descriptor
                     for name in ("__match_args__", "__dataclass_params__", "__dataclass_fields__"):
                         setattr(owner, name, getattr(made, name))
             return owner.__dataclass_fields__
