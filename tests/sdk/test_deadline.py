@@ -15,19 +15,12 @@ from nearhand import Event, Personalizer, UsageError
 from nearhand.errors import CancelledError
 from tests.sdk.hooked_runtime import Gate, HookedRuntime
 from tests.sdk.serving_device import Device, assert_valid, plain, record, rows_of
-from tests.sdk.serving_factory import serving_bundle
 
 MODELS = ("encoder", "index", "order")
 SLOW = list(chain.from_iterable(combinations(MODELS, size) for size in range(1, 4)))
 LONG_MS = 60_000
 SLACK_S = 2.0
 SEEN = [0, 6, 12, 18]
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Device:
-    folder = tmp_path_factory.mktemp("deadline")
-    return Device(serving_bundle(folder), folder / "data")
 
 
 def warm(one: Personalizer) -> None:

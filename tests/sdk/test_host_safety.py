@@ -20,15 +20,8 @@ from nearhand.errors import ModelError, NearhandError, RuntimeUnavailableError, 
 from nearhand.testing import ManualClock
 from tests.sdk.hooked_runtime import NAME, HookedRuntime, Outputs
 from tests.sdk.serving_device import Device, assert_valid, plain, record, rows_of
-from tests.sdk.serving_factory import DEVICES, serving_bundle
+from tests.sdk.serving_factory import DEVICES
 from tests.tiny import ITEMS
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Device:
-    folder = tmp_path_factory.mktemp("safety")
-    return Device(serving_bundle(folder), folder / "data")
-
 
 ALL = ("churn", "encoder", "index", "kind", "order")
 

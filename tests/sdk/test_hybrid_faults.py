@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -33,26 +32,6 @@ from tests.oip.servers import Scripted, scripted
 from tests.sdk.hooked_runtime import Gate, HookedRuntime
 from tests.sdk.hybrid_device import FAULTS, LIKED, LONG_MS, PATIENT, config, hybrid, opened, sources
 from tests.sdk.serving_device import Device, assert_valid, record
-from tests.sdk.serving_factory import serving_bundle
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Device:
-    folder = tmp_path_factory.mktemp("hybrid")
-    return Device(serving_bundle(folder), folder / "data")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Scripted]:
-    with scripted() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Scripted) -> Iterator[Scripted]:
-    running.fail()
-    yield running
-    running.fail()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

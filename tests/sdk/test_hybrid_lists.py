@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,30 +16,11 @@ from nearhand.hybrid import RoutePolicy, Surroundings
 from nearhand.privacy import Audit
 from nearhand.testing import ManualClock
 from tests.oip.models import rerank
-from tests.oip.servers import Scripted, scripted
+from tests.oip.servers import Scripted
 from tests.sdk.hybrid_device import LIKED, LONG_MS, config, hybrid, opened, sent, sources
 from tests.sdk.lives import Keys
 from tests.sdk.serving_device import Device, assert_valid, record
 from tests.sdk.serving_factory import LISTING, serving_bundle
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Device:
-    folder = tmp_path_factory.mktemp("hybrid")
-    return Device(serving_bundle(folder), folder / "data")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Scripted]:
-    with scripted() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Scripted) -> Iterator[Scripted]:
-    running.fail()
-    yield running
-    running.fail()
 
 
 def uncapped(device: Device) -> Path:
