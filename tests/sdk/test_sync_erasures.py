@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -218,3 +219,28 @@ def test_nothing_is_sent_while_the_profile_is_being_erased(phone: Device, endpoi
     phone.store.put(ERASING, None)
     assert phone.sync().is_complete
     assert len(endpoint.stored) == 1
+
+
+@pytest.mark.degrades
+def test_an_erasure_that_cannot_be_finished_whole_is_counted_and_takes_nothing_of_what_comes_later(
+    tiny: Tiny, tmp_path: Path, endpoint: MemoryEndpoint
+) -> None:
+    with opened(tiny, tmp_path, endpoint) as p:
+        p.privacy.set_consent("sync")
+        p.record(Event("item_viewed", "m_1"))
+        assert p.sync().events_sent == 1
+        p._store.put(ERASING, b"1")  # as a kill right after it had begun leaves it
+    (path,) = tmp_path.rglob("profile.db")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        with opened(tiny, tmp_path, endpoint) as p:
+            assert [each for each in p.status().degradations if "an erasure that was begun is not finished" in each]
+            assert not p.events()
+            p.privacy.set_consent("sync")
+            later = p.record(Event("item_viewed", "m_2")).event_id
+            assert p.sync().erasures == 1
+    assert [*endpoint.stored] == [later]
+    with opened(tiny, tmp_path, endpoint) as p:
+        assert p.status().degradations == {}
+        assert [event.event_id for event in p.events()] == [later]

@@ -171,21 +171,21 @@ class Privacy:
         If the app is killed in the middle, the next opening of the profile finishes it; until then nothing is sent.
 
         Raises:
-            StorageError: it could not be done whole, but as far as possible; call it again, or open the profile again.
+            StorageError: it could not be done whole, but as far as possible; call it again.
         """
         kept = self._kept
-        with kept.alone():
-            with ExitStack() as steps:  # the last one is done first, and each, whatever another one raises
-                steps.callback(kept.changed)
-                steps.callback(self._preferences.fresh)
-                steps.callback(self._clear_store)
-                if kept.pushed is not None:
-                    steps.callback(kept.pushed.clear)
-                steps.callback(kept.log.erase)
-                # Before the log is: with it go the requests to delete what was forgotten, and this is in their place.
-                steps.callback(kept.part, kept.store)
-                steps.callback(kept.store.put, ERASING, b"1")
-            kept.store.put(ERASING, None)
+        with kept.alone(), ExitStack() as steps:  # the last one is done first, and each, whatever another one raises
+            # Also if something was raised: who was told goes on, and what is recorded next is not to be erased later.
+            steps.callback(kept.store.put, ERASING, None)
+            steps.callback(kept.changed)
+            steps.callback(self._preferences.fresh)
+            steps.callback(self._clear_store)
+            if kept.pushed is not None:
+                steps.callback(kept.pushed.clear)
+            steps.callback(kept.log.erase)
+            # Before the log is: with it go the requests to delete what was forgotten, and this is in their place.
+            steps.callback(kept.part, kept.store)
+            steps.callback(kept.store.put, ERASING, b"1")
 
     def finish_erasure(self, meter: Meter) -> None:
         """Do again what the app was killed in the middle of, or count that it cannot be done now."""

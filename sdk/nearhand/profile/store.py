@@ -42,7 +42,7 @@ _APPEND = "INSERT OR REPLACE INTO entry (journal, name, at, content) VALUES (?, 
 _BUSY_TIMEOUT_S = 5.0  # how long a call waits for another process to finish writing
 _WIPE_TIMEOUT_MS = 200  # how long a user who deletes something waits for a reader in another process
 ERASING = "erasing"
-"""Name of a value that is there while the profile is being erased, and until that was done whole."""
+"""Name of a value that is there while the profile is being erased."""
 _WIPE_DUE = 1
 """The ``user_version`` of a file in which bytes may be left of what was cleared."""
 
