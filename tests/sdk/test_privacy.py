@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -472,6 +473,29 @@ def test_what_another_process_chose_holds_within_a_second(bundle: Path, data_dir
         one.privacy.erase()
         clock.advance(1000)
         assert other.record(planted(1)).sequence > 0
+
+
+def test_a_choice_after_the_data_were_deleted_under_an_open_profile_is_kept(bundle: Path, data_dir: Path) -> None:
+    with open_profile(bundle, data_dir) as p:
+        p.privacy.block(item_id="m_1")
+        shutil.rmtree(data_dir / "profiles")
+        p.privacy.set_consent("off")
+        p.privacy.block(item_id="m_2")
+        assert p.privacy.preferences == Preferences("off", blocked_items=("m_2",)), "those of a new profile, and these"
+    with open_profile(bundle, data_dir) as p:
+        assert p.privacy.preferences == Preferences("off", blocked_items=("m_2",))
+        assert p.record(Event("item_liked", "m_3")).sequence == 0
+
+
+def test_an_export_replaces_files_only(opened: Personalizer, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for place in (pipe, tmp_path):
+        with pytest.raises(UsageError, match="is no ordinary file; give the path of a file"):
+            opened.privacy.export(place)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "data"] == ["pipe"]
+    assert opened.privacy.audit() == []
 
 
 @pytest.mark.degrades

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from nearhand.errors import StorageError
+from nearhand.errors import StorageError, UsageError
 
 
 def sync_file(file: BinaryIO) -> None:
@@ -26,6 +27,22 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def path_of(given: str | os.PathLike[str], place: str) -> Path:
+    """The path that an app gave as an argument.
+
+    Raises:
+        UsageError: no file can have it; names the place.
+    """
+    try:
+        path = Path(given)
+        if not os.fspath(given) or b"\0" in os.fsencode(path):
+            raise ValueError
+    except (TypeError, ValueError):
+        remedy = "give a text or a pathlib.Path"
+        raise UsageError(f"{reprlib.repr(given)} is no path", place=place, remedy=remedy) from None
+    return path
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from nearhand.bundle.document import serialize
+from nearhand.bundle.durable import path_of, storage_errors
 from nearhand.bundle.schema import Items
 from nearhand.clock import Clock
 from nearhand.errors import StorageError, UsageError
@@ -79,10 +80,12 @@ class Privacy:
             include_past: whether the user wants to send what was recorded without this consent too.
 
         Raises:
-            UsageError: there is no such level, or it does not let the past be sent. StorageError: it could not be kept,
+            UsageError: there is no such level, it does not let the past be sent, or ``include_past`` is neither True
+                nor False. StorageError: it could not be kept,
                 and is as before, or the past could not be let go.
         """
         chosen = check_consent(level)
+        _check_bool("set_consent(include_past)", include_past)
         if include_past and chosen != "sync":
             raise UsageError(f"is not for {level!r}", place="set_consent(include_past)", remedy="use it with 'sync'")
         self._preferences.change(consent=chosen)
@@ -93,9 +96,10 @@ class Privacy:
         """Choose whether lists look at the history at all; False gives everybody's list, and keeps recording.
 
         Raises:
-            StorageError: it could not be kept, and is as before.
+            UsageError: it is neither True nor False. StorageError: it could not be kept, and is as before.
         """
-        self._preferences.change(personalized=bool(personalized))
+        _check_bool("set_personalized", personalized)
+        self._preferences.change(personalized=personalized)
 
     def block(self, *, item_id: str | None = None, category: str | None = None) -> None:
         """Never recommend an item, or the items of a category: a genre or a director, as the catalogue writes it.
@@ -105,8 +109,8 @@ class Privacy:
             StorageError: it could not be kept, and is as before.
         """
         field, text = _choice("block", item_id, category)
-        if category is not None and category not in self._categories():
-            problem = f"no item is of the category {category!r}"
+        if category is not None and not (isinstance(category, str) and category in self._categories()):
+            problem = f"no item is of the category {reprlib.repr(category)}"
             raise UsageError(problem, place="block(category)", remedy="use one of the catalogue")
         if category is None and not (isinstance(item_id, str) and is_name(item_id, MAX_ID_CHARACTERS)):
             problem = f"{reprlib.repr(item_id)} is no identifier"
@@ -143,8 +147,8 @@ class Privacy:
             whether it was there.
 
         Raises:
-            StorageError: it, or what was learned from it, could not be deleted; call it again. UsageError: it is the
-                marker of a reset.
+            StorageError: it, or what was learned from it, could not be deleted; call it again. UsageError: it is no
+                identifier, or that of the marker of a reset.
         """
         with self._kept.alone():
             found = self._kept.log.forget(event_id)
@@ -203,8 +207,15 @@ class Privacy:
             its bytes.
 
         Raises:
-            StorageError: it could not be written; what was there is as before.
+            UsageError: it is no path of an ordinary file. StorageError: it could not be written. What was there is as
+                before.
         """
+        target = path_of(path, "export(path)")
+        with storage_errors(str(target)):
+            is_in_the_way = target.exists() and not target.is_file()
+        if is_in_the_way or not target.name:  # a device or a pipe would be replaced by a file
+            problem = f"{str(target)!r} is no ordinary file"
+            raise UsageError(problem, place="export(path)", remedy="give the path of a file to be written")
         kept = self._kept
         with kept.alone():
             epoch = kept.log.epoch()
@@ -228,7 +239,7 @@ class Privacy:
         def note(size: int) -> None:
             self._audit.note("profile", count=len(events), size=size, to="a file", why="export")
 
-        return write_profile(Path(path), archive, note)
+        return write_profile(target, archive, note)
 
     def import_(self, path: str | Path) -> int:
         """Take over what :meth:`export` wrote, here or on another device, into a profile that has no events yet.
@@ -243,7 +254,7 @@ class Privacy:
             UsageError: the profile has events, or the file is no profile. EventError: an event is malformed.
             StorageError: it cannot be read or written. In each case the profile is as before.
         """
-        archive = read_profile(Path(path))
+        archive = read_profile(path_of(path, "import_(path)"))
         kept = self._kept
         values = {NAME: serialize(archive.preferences), **{name: archive.values.get(name) for name in kept.values}}
         journals = {name: archive.journals.get(name, ()) for name in kept.journals}
@@ -283,6 +294,11 @@ class Privacy:
             return set()
         # An item without a director has the text "".
         return {*(genre for genres in items.genres for genre in genres), *items.directors} - {""}
+
+
+def _check_bool(place: str, value: object) -> None:
+    if type(value) is not bool:
+        raise UsageError(f"is {reprlib.repr(value)}", place=place, remedy="give True or False")
 
 
 def _choice(place: str, item_id: str | None, category: str | None) -> tuple[str, str]:

@@ -59,7 +59,8 @@ class Entry(NamedTuple):
 class ProfileStore:
     """Values by name, and journals that are appended to. Safe for several threads and processes.
 
-    A damaged file is moved aside, whole, and a fresh one takes its place; see :attr:`quarantined`.
+    A damaged file is moved aside, whole, and a fresh one takes its place; see :attr:`quarantined`. A file that somebody
+    else has moved or deleted is left, for the one that the path names now.
 
     Args:
         path: the SQLite file; made, with its folder, if it is missing.
@@ -307,6 +308,7 @@ class ProfileStore:
             if self._closed:
                 raise UsageError("the profile is closed", place=str(self._path), remedy="open it again")
             try:
+                self._follow()
                 try:
                     return work(self._connection)
                 except sqlite3.Error as error:
@@ -316,6 +318,16 @@ class ProfileStore:
                 return work(self._connection)
             except (OSError, sqlite3.Error) as error:
                 raise self._storage_error(error) from error
+
+    def _follow(self) -> None:
+        """If somebody else has moved or deleted the file that is open, open the one that the path names now."""
+        if self._connection.in_transaction or inode(str(self._path)) == self._inode:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with folder_lock(self._path.parent, _BUSY_TIMEOUT_S):
+            connection = self._opened_file()
+        self._connection.close()
+        self._connection = connection
 
     def _replace_file(self) -> None:
         """Move the file aside, which turned out to be damaged, unless another process has done so already."""
