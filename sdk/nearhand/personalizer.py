@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -11,12 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nearhand.bundle import BundleFolder, open_slot
-from nearhand.bundle.durable import storage_errors
+from nearhand.bundle.durable import path_of, storage_errors
 from nearhand.bundle.schema import Items, RuntimeName
 from nearhand.cipher import KeyProvider, cipher_of
 from nearhand.clock import Clock, SystemClock
 from nearhand.config import Config
-from nearhand.errors import StorageError, UsageError
+from nearhand.errors import EncryptionError, StorageError, UsageError
 from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent, Scalar, unrecorded
 from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
 from nearhand.features.cache import PushedFeatures
@@ -156,13 +157,15 @@ class Personalizer:
             surroundings: tells what network there is, and how the battery is; it has to return at once.
 
         Raises:
+            UsageError: an argument is of the wrong type.
             BundleError: the bundle is refused; nothing was written.
             EncryptionError: there is no key, or it is not that of the profile; nothing was changed.
             RuntimeUnavailableError: no installed runtime computes this bundle correctly here.
             StorageError: the data folder or the event log cannot be used.
         """
+        source, data = path_of(bundle, "open(bundle)"), path_of(data_dir, "open(data_dir)")
+        _check_given(config, clock, runtimes, sync, transport, hybrid, surroundings)
         config, clock = config or Config(), clock or SystemClock()
-        source, data = Path(bundle), Path(data_dir)
         profile = data / "profiles" / config.profile
         meter = Meter(clock)
         cipher = None if key_provider is None else cipher_of(key_provider)
@@ -682,8 +685,8 @@ class Personalizer:
     def _save_learned(self) -> None:
         if self._learner is not None:
             try:
-                self._learner.save()
-            except StorageError as error:  # it is learned again from the log
+                self._learner.save_unless_forgotten(self._log)
+            except (StorageError, EncryptionError) as error:  # it is learned again from the log
                 self._meter.degraded("what was learned was not saved", error)
 
     def _forget_memory(self) -> None:
@@ -734,6 +737,48 @@ def _prepare(folder: BundleFolder, items: Items | None, program: CompiledProgram
         prepare(folder, items, {} if program is None else pack_program(program))
     except StorageError as error:
         meter.degraded("nothing was prepared of the bundle, and the next start takes longer", error)
+
+
+def _check_given(
+    config: Config | None,
+    clock: Clock | None,
+    runtimes: Mapping[RuntimeName, Callable[[], Runtime]] | None,
+    sync: SyncConfig | None,
+    transport: Transport | None,
+    hybrid: HybridConfig | None,
+    surroundings: Callable[[], Surroundings] | None,
+) -> None:
+    """
+    Raises:
+        UsageError: one of them is not what :meth:`Personalizer.open` takes; names it.
+    """
+
+    def has(given: object, *methods: str) -> bool:
+        return all(callable(getattr(given, name, None)) for name in methods)
+
+    wrong: list[tuple[str, object, str]] = []
+    if not isinstance(config, Config | None):
+        wrong.append(("config", config, "give a nearhand.Config"))
+    if clock is not None and not has(clock, "now_ms", "utc_offset_minutes", "monotonic_ns"):
+        wrong.append(("clock", clock, "give a nearhand.clock.Clock"))
+    if not isinstance(runtimes, Mapping | None):
+        wrong.append(("runtimes", runtimes, "give a mapping of names to what makes a runtime"))
+    if transport is not None and not has(transport, "send", "close"):
+        wrong.append(("transport", transport, "give a nearhand.network.Transport"))
+    if surroundings is not None and not callable(surroundings):
+        wrong.append(("surroundings", surroundings, "give a function that returns nearhand.hybrid.Surroundings"))
+    if sync is not None:
+        from nearhand.sync import SyncConfig
+
+        if not isinstance(sync, SyncConfig):
+            wrong.append(("sync", sync, "give a nearhand.sync.SyncConfig"))
+    if hybrid is not None:
+        from nearhand.hybrid import HybridConfig
+
+        if not isinstance(hybrid, HybridConfig):
+            wrong.append(("hybrid", hybrid, "give a nearhand.hybrid.HybridConfig"))
+    for name, given, remedy in wrong:
+        raise UsageError(f"is {reprlib.repr(given)}", place=f"open({name})", remedy=f"{remedy}, or None")
 
 
 def _seed_bytes(seed: int | None) -> bytes | None:

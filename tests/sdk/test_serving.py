@@ -20,6 +20,7 @@ from nearhand.bundle.serving import Learning, ListPolicy
 from nearhand.bundle.tables import TableModel
 from nearhand.explain.occlusion import LIMIT
 from nearhand.ids import is_id
+from nearhand.profile import ProfileStore
 from nearhand.ranking import FeatureRows, Predictor
 from nearhand.recommending.reasons import Reasons
 from nearhand.retrieval import HistoryItem
@@ -287,7 +288,7 @@ def test_pinned_items_stand_where_they_are_pinned(device: Device) -> None:
         assert [found[place].item_id for place in (0, 3, 9)] == ["m_100", "m_2", "m_200"], "one of them was seen"
         pinned = {each.explanation.text for each in found if each.item_id in ("m_100", "m_2", "m_200")}
         others = {each.explanation.text for each in found if each.item_id not in ("m_100", "m_2", "m_200")}
-        assert len(pinned) == 1
+        assert pinned == {"Placed here by the app"}, "and not because of anything the user has done or wished"
         assert not pinned & others
         assert {found[place].propensity for place in (0, 3, 9)} == {1.0}
 
@@ -390,6 +391,35 @@ def test_what_was_learned_is_the_lists_and_outlives_a_restart(eager: Device) -> 
     with eager.opened(profile=profile, clock=ManualClock(NOW)) as one:
         assert one.status().learned == learned
         assert scored(one.recommend(10)) == before
+
+
+def test_what_was_learned_is_not_written_down_after_somebody_else_has_deleted_it(eager: Device) -> None:
+    def stored() -> bytes:
+        store = ProfileStore(eager.path(other, "profile.db"), durability="process")
+        try:
+            return store.get("bandit") or b""
+        finally:
+            store.close()
+
+    profile = eager.new_profile()
+    with eager.opened(profile=profile) as one, eager.opened(profile=profile) as other:
+        record(one, "item_liked", [2, 3])
+        shown = one.recommend(5)
+        answer(one, shown, "item_clicked")
+        assert one.status().learned == 5
+        other.privacy.erase()
+        one.pause()  # when it last looked there was something learned
+        assert shown[0].recommendation_id.encode() not in stored()
+        assert one.status().learned == 0
+
+        record(one, "item_liked", [2, 3])
+        shown = one.recommend(5)
+        answer(one, shown, "item_clicked")
+        assert one.status().learned == 5
+        for event in other.events():
+            other.privacy.forget(event.event_id)
+        one.close()
+        assert shown[0].recommendation_id.encode() not in stored()
 
 
 # Predictions and decisions

@@ -144,12 +144,27 @@ class Learner:
             reading = log.read("", self._through, self._rewrites)
             if reading.rewrites != self._rewrites:
                 self._refold(reading.events, reading.through, reading.rewrites)
+                self.save_unless_forgotten(log)
                 return
             # If the log has evicted what is not folded here, it gives all it has: what is folded is passed over.
             for event in reading.events:
                 self._fold(event)
             self._through = reading.through
-            self._save_if_due()
+            if self._unsaved >= _UNSAVED:
+                self.save_unless_forgotten(log)
+
+    def save_unless_forgotten(self, log: EventLog) -> None:
+        """:meth:`save`, unless an event was forgotten since, or all were, by whoever else has the profile open.
+
+        What was learned from it is not to be written down any more; the next :meth:`follow` learns anew.
+
+        Raises:
+            StorageError: the log cannot be read, or the state not be written.
+        """
+        # Nobody else can clear the store in between, which is what they do after they have changed the log.
+        with self._lock, self._store.transaction():
+            if self._rewrites is not None and self._rewrites == log.rewrites():
+                self.save()
 
     def observe(self, event: RecordedEvent) -> bool:
         """Fold one event. They have to come in the order of their sequence numbers; one that is folded is passed over.
@@ -162,7 +177,8 @@ class Learner:
         """
         with self._lock:
             taught = self._fold(event)
-            self._save_if_due()
+            if self._unsaved >= _UNSAVED:
+                self.save()
             return taught
 
     def replay(self, events: Iterable[RecordedEvent]) -> None:
@@ -175,6 +191,7 @@ class Learner:
         """
         with self._lock:
             self._refold(events, 0, self._rewrites)
+            self.save()
 
     def reset(self) -> None:
         """Forget what was learned, and save. Events up to :attr:`through` stay folded: they teach nothing any more.
@@ -282,7 +299,6 @@ class Learner:
             self._fold(event)
         self._through = max(self._through, through)
         self._rewrites = rewrites
-        self.save()
 
     def _fold(self, event: RecordedEvent) -> bool:
         if event.sequence <= self._through:
@@ -321,10 +337,6 @@ class Learner:
         else:
             return False
         return True
-
-    def _save_if_due(self) -> None:
-        if self._unsaved >= _UNSAVED:
-            self.save()
 
     def _prune(self) -> None:
         """Let go of the credits of lists that are not kept any more, to which no event can be attributed."""
