@@ -69,7 +69,9 @@ class AesGcm:
 
     def __init__(self, key: bytes) -> None:
         if not isinstance(key, bytes) or len(key) != KEY_BYTES:
-            raise UsageError("is not 32 bytes", place="the encryption key", remedy="use os.urandom(32), once")
+            found = f"{len(key)}" if isinstance(key, bytes) else f"a {type(key).__name__}"
+            remedy = "use os.urandom(32), once"
+            raise UsageError(f"is not 32 bytes but {found}", place="the encryption key", remedy=remedy)
         try:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError as error:
@@ -109,8 +111,11 @@ def cipher_of(provider: KeyProvider) -> Cipher:
 
     Raises:
         EncryptionError: the provider failed, or it has no key.
-        UsageError: what it gave is not a key, or ``cryptography`` is not installed.
+        UsageError: it is no provider, what it gave is not a key, or ``cryptography`` is not installed.
     """
+    if not callable(getattr(provider, "key", None)):
+        remedy = "give an object whose method key() asks the keystore"
+        raise UsageError(f"is a {type(provider).__name__}", place="the key provider", remedy=remedy)
     try:
         key = provider.key()
     except Exception as error:  # whatever a keystore raises; its text stays in the cause, for it may tell too much

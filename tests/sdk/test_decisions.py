@@ -193,6 +193,18 @@ def test_a_clock_that_was_years_ahead_holds_back_for_one_window_only(store: Prof
     assert decide(store, clock, 0.9, policy).action == "discount"
 
 
+@pytest.mark.parametrize("at", [253_402_300_740_000, 2**63 - 1, -(2**63)])
+def test_while_something_is_held_back_a_clock_beyond_all_dates_is_no_error(
+    store: ProfileStore, clock: ManualClock, at: int
+) -> None:
+    policy = make_policy(caps=(cap(1, "7"),))
+    clock.jump_to(at)
+    assert decide(store, clock, 0.9, policy).action == "discount"
+    held = decide(store, clock, 0.9, policy)
+    assert held.reason == "frequency_cap"
+    assert f"until {at + 7 * DAY_MS:,} ms after 1970" in held.text
+
+
 # Lives: any sequence of decisions, jumps of the clock and restarts
 
 

@@ -659,7 +659,9 @@ for _argument, _values in {
         _values,
         lambda one, value, argument=_argument: one.recommend(**{argument: value}),  # type: ignore[misc]
     )
-_BAD_VALUES: list[Any] = [[1], {}, object(), b"phone", float("nan"), float("inf"), np.int64(3), {1, 2}]
+_BAD_VALUES: list[Any] = [
+    [1], {}, object(), b"phone", float("nan"), float("inf"), np.int64(3), {1, 2}, 2**63, -(10**400), "\ud800",
+]  # fmt: skip
 for _name, _verb in {
     "recommend": lambda one, context: one.recommend(context=context),
     "predict": lambda one, context: one.predict("churn", context=context),
@@ -670,12 +672,12 @@ for _name, _verb in {
         f"{_name} context device", "context['device']", _BAD_VALUES,
         lambda one, value, verb=_verb: verb(one, {"device": value}),  # type: ignore[misc]
     )  # fmt: skip
-    _wrong(f"{_name} context", "context", [{5: 1}, 5], lambda one, value, verb=_verb: verb(one, value))  # type: ignore[misc]
+    _wrong(f"{_name} context", "context", [{5: 1}, 5, {"\ud800": 1}], lambda one, value, verb=_verb: verb(one, value))  # type: ignore[misc]
 _wrong("similar item_id", "similar(item_id)", ["unknown", 5, None, ["m_1"]], lambda one, value: one.similar(value))
 _wrong("similar k", "k", [0, "3"], lambda one, value: one.similar("m_1", value))
 _wrong("predict name", "bundle serving", ["kind", "unknown", 5, ["churn"]], lambda one, value: one.predict(value))
 _wrong("segment name", "bundle serving", ["churn", "order", 5], lambda one, value: one.segment(value))
-_wrong("decide name", "decide(name)", ["churn", "", 5], lambda one, value: one.decide(value))
+_wrong("decide name", "decide(name)", ["churn", "", 5, ["retention"], {}], lambda one, value: one.decide(value))
 _wrong(
     "best_time within_hours", "best_time(within_hours)", [0, 169, "24", 2.5, None, True],
     lambda one, value: one.best_time(within_hours=value),
@@ -685,14 +687,23 @@ _wrong(
     lambda one, value: one.best_time(quiet=value),
 )  # fmt: skip
 _wrong(
-    "best_time not_before_ms", "best_time(not_before_ms)", ["now", 1.5, [1]],
+    "best_time not_before_ms", "best_time(not_before_ms)", ["now", 1.5, [1], -1, 10**30, 2**63],
     lambda one, value: one.best_time(not_before_ms=value),
 )  # fmt: skip
 _wrong("record event", "append", ["item_viewed", 5, None], lambda one, value: one.record(value))
 _wrong("record_many events", "events", [5, None], lambda one, value: one.record_many(value))
-_wrong("block category", "block(category)", ["unknown"], lambda one, value: one.privacy.block(category=value))
+_wrong("block category", "block(category)", ["unknown", 5, ["taste 1"], {}],
+       lambda one, value: one.privacy.block(category=value))  # fmt: skip
 _wrong("less_like item_id", "less_like(item_id)", ["unknown", 5], lambda one, value: one.privacy.less_like(value))
+_wrong("forget event_id", "forget(event_id)", [5, None, ["x"], "", "\ud800", 10**30, b"x", "x" * 257],
+       lambda one, value: one.privacy.forget(value))  # fmt: skip
 _wrong("set_consent level", "set_consent", ["on", 5, None], lambda one, value: one.privacy.set_consent(value))
+_wrong("set_consent include_past", "set_consent(include_past)", ["no", 1, None],
+       lambda one, value: one.privacy.set_consent("sync", include_past=value))  # fmt: skip
+_wrong("set_personalized", "set_personalized", ["no", 0, None], lambda one, value: one.privacy.set_personalized(value))
+_NO_PATHS: list[Any] = [5, None, b"x", "", "a\0b", "\ud800"]
+_wrong("export path", "export(path)", [*_NO_PATHS, "/", "."], lambda one, value: one.privacy.export(value))
+_wrong("import path", "import_(path)", _NO_PATHS, lambda one, value: one.privacy.import_(value))
 
 
 @pytest.fixture(scope="module")
@@ -709,6 +720,52 @@ def test_a_wrong_argument_is_named(listener: Personalizer, wrong: str) -> None:
         call(listener)
     assert caught.value.place == place
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("verb", ["recommend", "predict", "segment", "decide"])
+def test_a_context_is_small_because_it_is_noted_with_each_list(listener: Personalizer, verb: str) -> None:
+    calls: dict[str, Callable[[Any], object]] = {
+        "recommend": lambda context: listener.recommend(context=context),
+        "predict": lambda context: listener.predict("churn", context=context),
+        "segment": lambda context: listener.segment("kind", context=context),
+        "decide": lambda context: listener.decide("retention", context=context),
+    }
+    call = calls[verb]
+    call({"device": "x" * 3_994})
+    call({f"n{number}": number for number in range(100)})
+    huge: Any = 10**5000  # no text can be made of it
+    for context in ({"device": "x" * 3_995}, {f"n{number}": number for number in range(101)}, {"device": huge}):
+        with pytest.raises(UsageError) as caught:
+            call(context)
+        assert caught.value.place.startswith("context")
+        assert caught.value.remedy
+        assert len(str(caught.value)) < 300
+
+
+WRONG_OF_OPEN: dict[str, tuple[str, list[Any]]] = {
+    "bundle": ("open(bundle)", _NO_PATHS),
+    "data_dir": ("open(data_dir)", _NO_PATHS),
+    "config": ("open(config)", [{"locale": "de"}, {}, "de", 0]),
+    "clock": ("open(clock)", [5, "now"]),
+    "runtimes": ("open(runtimes)", [5, ["onnx"]]),
+    "transport": ("open(transport)", [5, "urllib3"]),
+    "sync": ("open(sync)", ["https://events.example.com", {}]),
+    "hybrid": ("open(hybrid)", ["https://models.example.com", {}]),
+    "surroundings": ("open(surroundings)", [5, {"network": "none"}]),
+    "key_provider": ("the key provider", [b"x" * 32, "key", object()]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_OF_OPEN)
+def test_a_wrong_argument_of_open_is_named_and_makes_nothing(device: Device, tmp_path: Path, name: str) -> None:
+    place, values = WRONG_OF_OPEN[name]
+    for value in values:
+        arguments: dict[str, Any] = {"bundle": device.bundle, "data_dir": tmp_path / "data", name: value}
+        with pytest.raises(UsageError) as caught:
+            Personalizer.open(**arguments)
+        assert caught.value.place == place
+        assert caught.value.remedy
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_was_refused_has_left_no_trace(device: Device) -> None:

@@ -17,6 +17,7 @@ Local time is UTC plus an offset: an event's own at its time, and for the time t
 
 from __future__ import annotations
 
+import reprlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,6 +53,7 @@ _PRIOR_MASS = 5.0
 _ALL_DAYS_MASS = 20.0
 _GOOD_MASS = 60.0  # of activity that is not forgotten
 _GOOD_SHARE = 2 / _WEEK
+_END_MS = 7_258_118_400_000  # 2200, as of the time of an event: no system need know local time beyond
 _FURTHER_HOURS = 48  # quiet hours and a change of the clocks end long before
 
 Confidence: TypeAlias = Literal["none", "low", "good"]
@@ -272,12 +274,16 @@ def _check(utc_offset_minutes: int, within_hours: int, quiet: tuple[int, int] | 
 
 
 def _check_types(within_hours: object, quiet: object, not_before_ms: object) -> None:
-    """How large they may be is checked where they are used."""
+    """How large most of them may be is checked where they are used."""
     numbers: list[tuple[str, object]] = [("within_hours", within_hours)]
     if not_before_ms is not None:
         numbers.append(("not_before_ms", not_before_ms))
     for name, value in numbers:
         if type(value) is not int:
             raise UsageError(f"is {value!r}", place=f"best_time({name})", remedy="give a whole number")
+    if isinstance(not_before_ms, int) and not 0 <= not_before_ms < _END_MS:
+        problem = f"{reprlib.repr(not_before_ms)} is not in the years 1970 to 2199"
+        remedy = "give milliseconds since 1970-01-01 UTC, or None"
+        raise UsageError(problem, place="best_time(not_before_ms)", remedy=remedy)
     if not (quiet is None or (isinstance(quiet, Sequence) and all(type(hour) is int for hour in quiet))):
         raise UsageError(f"is {quiet!r}", place="best_time(quiet)", remedy="give two hours, or None")

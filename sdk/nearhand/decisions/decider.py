@@ -167,7 +167,7 @@ class Decider:
             ModelError: the prediction is not a finite number.
             StorageError: the decision could not be kept, and is not made: nothing counts as taken.
         """
-        if name not in self._policies:
+        if not isinstance(name, str) or name not in self._policies:
             raise UsageError(
                 f"{name!r} is not a decision of this bundle",
                 place="decide(name)",
@@ -395,7 +395,10 @@ def _milliseconds(days: Decimal) -> int:
 
 
 def _utc(at: int) -> str:
-    return f"{_EPOCH + timedelta(milliseconds=at):%Y-%m-%d %H:%M:%S} UTC"
+    try:
+        return f"{_EPOCH + timedelta(milliseconds=at):%Y-%m-%d %H:%M:%S} UTC"
+    except OverflowError:  # a clock that is far off: no year from 1 to 9999 has it
+        return f"{at:,} ms after 1970"
 
 
 def _check_note(explanation: str, context: Mapping[str, Scalar]) -> None:

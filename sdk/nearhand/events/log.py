@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from nearhand.config import Durability
 from nearhand.errors import EncryptionError, EventError, StorageError, UsageError
 from nearhand.events.caps import CHECK_EVERY, Caps, enforce
 from nearhand.events.database import Database, wipe
-from nearhand.events.event import RESET, Event, RecordedEvent, json_text, just_recorded
+from nearhand.events.event import MAX_ID_CHARACTERS, RESET, Event, RecordedEvent, is_name, json_text, just_recorded
 from nearhand.events.event_types import EventSchema, validate
 from nearhand.events.groups import Groups, Unit
 from nearhand.events.outbox import CONSENTED, STAYS, Outbox, note_forgotten
@@ -180,9 +181,12 @@ class EventLog:
 
         Raises:
             StorageError: it could not be deleted, and is still there.
-            UsageError: the log is closed, or it is the marker of a reset, which holds back what came before it.
+            UsageError: the log is closed, it is no identifier, or that of the marker of a reset, which holds back what
+                came before it.
         """
-
+        if not (isinstance(event_id, str) and is_name(event_id, MAX_ID_CHARACTERS)):
+            problem = f"{reprlib.repr(event_id)} is no identifier"
+            raise UsageError(problem, place="forget(event_id)", remedy="give the event_id of a recorded event")
         name = event_id if self._cipher is None else self._cipher.index(event_id)
 
         def delete(connection: sqlite3.Connection) -> bool:

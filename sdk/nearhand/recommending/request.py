@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
@@ -12,6 +13,8 @@ from nearhand.events import Scalar
 from nearhand.ranking import Predicate
 from nearhand.records import dataclass
 
+_MAX_NAMES, _MAX_CHARACTERS = 100, 4_000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -19,7 +22,8 @@ class Request:
 
     Attributes:
         k: how many items.
-        context: the situation, for features of the request: names with a text, a number, true, false or None.
+        context: the situation, for features of the request: names with a text, a number, true, false or None. Each list
+            is noted with it, so it is small: 100 names at the most, that have with their texts up to 4,000 characters.
         deadline_ms: how long it may take, above 0 and up to a day; stages that do not fit are left out, and counted in
             ``status()``.
         cancelled: set it, from another thread, to end the call early with CancelledError.
@@ -30,7 +34,8 @@ class Request:
         unavailable: item ids that cannot be had now.
         only: the item ids that are allowed; None: all.
         user_age: in years; see :class:`nearhand.ranking.Filter`.
-        predicate: the app's own rule: item id → whether it may be recommended.
+        predicate: the app's own rule: item id → whether it may be recommended. It is asked about a hundred candidates
+            and more, whatever the deadline: a list has nothing of which it was not asked, so it has to be quick.
 
     Raises:
         UsageError: one of them is of the wrong type or out of its range; names it.
@@ -88,18 +93,30 @@ def check_k(k: int) -> None:
 def check_context(context: Mapping[str, Scalar]) -> None:
     """
     Raises:
-        UsageError: it is not a mapping of texts to texts, finite numbers, true, false and None; names the value.
+        UsageError: it is not a mapping of texts to texts, finite numbers, true, false and None, or too large; names the
+            value.
     """
-    remedy = "give names with a text, a finite number, true, false or None"
+    remedy = "give names with a text that UTF-8 can hold, a finite number of 64 bits, true, false or None"
     if not isinstance(context, Mapping):
         raise _wrong("context", context, remedy)
+    characters = 0
     for name, value in context.items():
-        if not isinstance(name, str):
-            raise UsageError(f"has the name {name!r}", place="context", remedy=remedy)
-        if not (value is None or isinstance(value, str | int | float)) or (
-            isinstance(value, float) and not math.isfinite(value)
-        ):
-            raise _wrong(f"context[{name!r}]", value, remedy)
+        if not (isinstance(name, str) and _is_text(name)):
+            raise UsageError(f"has the name {reprlib.repr(name)}", place="context", remedy=remedy)
+        if isinstance(value, str):
+            is_fit = _is_text(value)
+            characters += len(value)
+        elif isinstance(value, float):
+            is_fit = math.isfinite(value)
+        else:
+            is_fit = value is None or (isinstance(value, int) and -(2**63) <= value < 2**63)
+        if not is_fit:
+            raise _wrong(f"context[{reprlib.repr(name)}]", value, remedy)
+        characters += len(name)
+    if len(context) > _MAX_NAMES or characters > _MAX_CHARACTERS:
+        problem = f"has {len(context):,} names with {characters:,} characters"
+        remedy = f"give what features read: at most {_MAX_NAMES} names with {_MAX_CHARACTERS:,} characters"
+        raise UsageError(problem, place="context", remedy=remedy)
 
 
 def _check_ids(place: str, ids: Collection[str]) -> None:
@@ -112,4 +129,13 @@ def _check_ids(place: str, ids: Collection[str]) -> None:
 
 
 def _wrong(place: str, value: object, remedy: str) -> UsageError:
-    return UsageError(f"is {value!r}, a {type(value).__name__}", place=place, remedy=remedy)
+    try:
+        shown = reprlib.repr(value)
+    except ValueError:  # an integer of thousands of digits
+        shown = "too large"
+    return UsageError(f"is {shown}, a {type(value).__name__}", place=place, remedy=remedy)
+
+
+def _is_text(text: str) -> bool:
+    """Whether it is whole: it has no half of a surrogate pair."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
