@@ -18,7 +18,7 @@ from nearhand.cipher import KeyProvider, cipher_of
 from nearhand.clock import Clock, SystemClock
 from nearhand.config import Config
 from nearhand.errors import EncryptionError, StorageError, UsageError
-from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent, Scalar, unrecorded
+from nearhand.events import DAY_MS, Caps, Event, EventLog, RecordedEvent, Scalar, unrecorded, unrecorded_many
 from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
 from nearhand.features.cache import PushedFeatures
 from nearhand.features.prepared import pack_program, prepared_program
@@ -239,7 +239,9 @@ class Personalizer:
         with self._meter.timed("record"):
             consent = self._preferences.current.consent
             if consent == "off":
-                return self._unrecorded(event)
+                found = unrecorded(event, self._bundle.manifest.event_types, self._clock)
+                self._not_recorded += 1
+                return found
             return self._log.append(event, sendable=consent == "sync")
 
     def record_many(self, events: Sequence[Event]) -> list[RecordedEvent]:
@@ -255,7 +257,9 @@ class Personalizer:
         with self._meter.timed("record_many"):
             consent = self._preferences.current.consent
             if consent == "off":
-                return [self._unrecorded(event) for event in events]
+                found = unrecorded_many(events, self._bundle.manifest.event_types, self._clock)
+                self._not_recorded += len(found)
+                return found
             return self._log.append_many(events, sendable=consent == "sync")
 
     def events(self, after: int = 0) -> list[RecordedEvent]:
@@ -706,11 +710,6 @@ class Personalizer:
         if self._learner is not None:
             self._learner.follow(self._log)
             self._learner.save()
-
-    def _unrecorded(self, event: Event) -> RecordedEvent:
-        found = unrecorded(event, self._bundle.manifest.event_types, self._clock)
-        self._not_recorded += 1
-        return found
 
     def _check_open(self) -> None:
         if self._closed:

@@ -322,6 +322,9 @@ def test_without_consent_nothing_is_noted_and_everybody_gets_the_same(
             assert [each.sequence for each in p.record_many([planted(2), Event("session_started")])] == [0, 0]
             with pytest.raises(EventError):
                 p.record(Event("no_such_event"))
+            with pytest.raises(EventError) as caught:  # a burst is counted whole or not at all, as it would be kept
+                p.record_many([planted(3), Event("no_such_event")])
+            assert caught.value.field == "events[1].event"
             served(p)
             p.recommend(5, context=PHONE, pinned={0: "m_6"})
             decision = p.decide("retention", context=PHONE)

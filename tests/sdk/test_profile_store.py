@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -277,6 +278,23 @@ def test_no_byte_is_left_of_what_was_cleared(path: Path, store: ProfileStore) ->
         store.append("shown", f"planted {n}", n, b"planted" * (n % 50), keep=100)
     store.clear()
     assert b"planted" not in raw(path.parent)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system has no limit of a file's size")
+def test_a_disk_that_is_full_is_told_as_such_and_nothing_is_cleared(store: ProfileStore) -> None:
+    import resource
+
+    store.put("a", b"1")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="disk I/O error"):
+            store.clear()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.get("a") == b"1"
+    store.clear()
+    assert store.get("a") is None
 
 
 def test_a_crash_while_clearing_leaves_the_wiping_due(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -550,6 +551,34 @@ def test_a_bundle_of_predictors_only_predicts_and_decides(device: Device, tmp_pa
         one.resume()
         one.shed_memory(all_models=True)
         assert one.predict("churn").value == whole.predict("churn").value
+
+
+def test_of_the_versions_of_a_bundle_before_the_last_one_nothing_is_left(device: Device, tmp_path: Path) -> None:
+    def slots() -> set[str]:
+        return {folder.name for folder in (tmp_path / "data" / "slots").iterdir()}
+
+    def install(version: str, name: str = "serving", *, age_s: int = 0) -> str:
+        def renamed(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
+            return replace(manifest, version=version, name=name)
+
+        bundle = changed(device.bundle, tmp_path / f"{name}-{version}.nearhand", renamed)
+        with Personalizer.open(bundle, tmp_path / "data", config=PLAIN) as one:
+            slot = Path(one.status().slot)
+        installed = slot.stat().st_mtime - age_s
+        os.utime(slot, (installed, installed))
+        return slot.name
+
+    day = 86_400
+    (tmp_path / "data" / "slots" / "of the app").mkdir(parents=True)
+    other = install("1.0.0", "other", age_s=400 * day)
+    first, second, third = (install(f"1.{number}.0", age_s=(90 - number) * day) for number in range(3))
+    assert slots() == {other, second, third, "of the app"}, "the one before may be gone back to"
+    assert install("1.1.0") == second
+    fourth, fifth = install("1.3.0"), install("1.4.0")
+    assert slots() == {other, third, fourth, fifth, "of the app"}, "today's may be in use"
+    with Personalizer.open(tmp_path / "serving-1.0.0.nearhand", tmp_path / "data", config=PLAIN) as one:
+        assert Path(one.status().slot).name == first, "it can be installed again"
+        assert one.recommend(3)
 
 
 def test_a_ranker_whose_columns_the_program_does_not_give_is_refused_at_opening(device: Device, tmp_path: Path) -> None:

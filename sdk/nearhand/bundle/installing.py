@@ -6,6 +6,7 @@ it was verified and is on the disk, so a slot that exists is complete. What is p
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -61,7 +62,8 @@ def install_bundle(path: Path, slots: Path, *, sdk_version: str, limits: Limits 
     """Verify a bundle and unpack it into its slot, or open the slot if the bundle was installed before.
 
     After a refusal, an error or the loss of power ``slots`` holds the whole bundle or nothing of it. Any number of
-    processes may install at once.
+    processes may install at once. Of the bundles with its name that were installed more than a day ago the latest
+    stays, for an app that goes back to it, and the slots of those before it are removed.
 
     Args:
         slots: the folder of all slots; created if need be.
@@ -87,6 +89,7 @@ def install_bundle(path: Path, slots: Path, *, sdk_version: str, limits: Limits 
                 _unpack(archive, manifest, data, incoming)
                 _check_documents(archive, manifest)
                 _move(incoming, slot, sdk_version)
+                _remove_older(slots, slot, manifest.name)
             finally:
                 _remove(incoming)
             sync_folder(slots)
@@ -127,6 +130,7 @@ def _parse_manifest(archive: Archive, data: bytes, sdk_version: str) -> Manifest
 
 _INCOMING = ".incoming-"
 _STALE_SECONDS = 3600
+_OLD_SECONDS = 86_400
 
 
 def _hashed(archive: Archive, reference: FileReference) -> Iterator[bytes]:
@@ -207,10 +211,30 @@ def _remove_stale(slots: Path, own: Path) -> None:
 
     Age decides, not a lock: a phone may suspend a process while it holds one, and every other would wait. Both times
     come from the file system, so no clock is compared with another. If the guess is wrong, and an install of more
-    than an hour loses its folder, it fails with a StorageError and is repeated; no slot is ever touched.
+    than an hour loses its folder, it fails with a StorageError and is repeated.
     """
     now = own.stat().st_mtime
     for folder in slots.glob(f"{_INCOMING}*"):
         with suppress(OSError):  # it may just be getting its final name
             if now - folder.stat().st_mtime > _STALE_SECONDS:
                 _remove(folder)
+
+
+def _remove_older(slots: Path, slot: Path, name: str) -> None:
+    """Remove what earlier versions of a bundle have left, but for the latest of them.
+
+    Age decides here too. Who still has a removed slot open goes on with the models that are loaded.
+    """
+    now = slot.stat().st_mtime
+    old: list[tuple[float, Path]] = []
+    for folder in slots.iterdir():
+        with suppress(OSError, ValueError, KeyError, TypeError):  # it is no slot, or is just being removed
+            installed = folder.stat().st_mtime
+            is_old = folder.name[:1] != "." and now - installed > _OLD_SECONDS
+            if is_old and json.loads((folder / MANIFEST_PATH).read_bytes())["name"] == name:
+                old.append((installed, folder))
+    for _, folder in sorted(old)[:-1]:
+        aside = slots / f"{_INCOMING}{random_id()}"
+        with suppress(OSError):  # somebody else was first
+            folder.rename(aside)  # in one step: a slot is whole or not there
+            _remove(aside)

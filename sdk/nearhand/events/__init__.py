@@ -11,7 +11,15 @@ from nearhand.events.event import (
     recorded_from_json,
     recorded_to_json,
 )
-from nearhand.events.event_types import EVENT_TYPES, WELL_KNOWN, EventSchema, check_event_types, unrecorded, validate
+from nearhand.events.event_types import (
+    EVENT_TYPES,
+    WELL_KNOWN,
+    EventSchema,
+    check_event_types,
+    unrecorded,
+    unrecorded_many,
+    validate,
+)
 from nearhand.events.log import EventLog
 from nearhand.events.state import Checkpointer, Reading, Snapshot
 
@@ -35,5 +43,6 @@ __all__ = [
     "recorded_from_json",
     "recorded_to_json",
     "unrecorded",
+    "unrecorded_many",
     "validate",
 ]

@@ -198,3 +198,16 @@ def unrecorded(event: Event, event_types: Mapping[str, EventSchema], clock: Cloc
         context=event.context,
         properties=event.properties,
     )
+
+
+def unrecorded_many(
+    events: Iterable[Event], event_types: Mapping[str, EventSchema], clock: Clock
+) -> list[RecordedEvent]:
+    """:func:`unrecorded` of several events. Errors as there; an EventError's field begins with ``events[i]``."""
+    found = []
+    for position, event in enumerate(events):
+        try:
+            found.append(unrecorded(event, event_types, clock))
+        except EventError as error:
+            raise EventError(f"events[{position}].{error.field}", error.problem, remedy=error.remedy) from error
+    return found

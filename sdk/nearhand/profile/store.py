@@ -251,18 +251,13 @@ class ProfileStore:
         def delete(connection: sqlite3.Connection) -> bool:
             if not journals:
                 delete_quarantined(self._path)
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(connection):
                 if journals:
                     connection.executemany("DELETE FROM entry WHERE journal = ?", [(journal,) for journal in journals])
                 else:
                     connection.execute("DELETE FROM entry")
                     connection.execute(f"DELETE FROM value WHERE name NOT IN ({marks})", kept)
                 connection.execute(f"PRAGMA user_version = {_WIPE_DUE}")
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
             return _wipe(connection)
 
         if not self._use(delete):
