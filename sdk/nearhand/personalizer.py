@@ -469,12 +469,16 @@ class Personalizer:
         Trouble with the network or the endpoint raises nothing: the report says what was in the way.
 
         Raises:
-            UsageError: the Personalizer was opened without ``sync``, or urllib3 is not installed.
+            UsageError: the Personalizer was opened without ``sync``, urllib3 is not installed, or ``cancelled`` is no
+                threading.Event.
             StorageError: what is to be sent cannot be read, or noted as sent; it is sent again.
         """
         self._check_open()
         if self._syncer is None:
             raise UsageError("there is no endpoint", place="sync", remedy="give Personalizer.open(sync=SyncConfig(…))")
+        if not isinstance(cancelled, threading.Event | None):
+            problem = f"is {reprlib.repr(cancelled)}"
+            raise UsageError(problem, place="sync(cancelled)", remedy="give a threading.Event, or None")
         with self._meter.timed("sync"):
             return self._syncer.sync(cancelled)
 

@@ -17,9 +17,10 @@ import pytest
 from nearhand import Event, Personalizer, UsageError
 from nearhand.decisions import Decision
 from nearhand.errors import ModelError, NearhandError, RuntimeUnavailableError, StorageError
+from nearhand.sync import SyncConfig
 from nearhand.testing import ManualClock
 from tests.sdk.hooked_runtime import NAME, HookedRuntime, Outputs
-from tests.sdk.serving_device import Device, assert_valid, plain, record, rows_of
+from tests.sdk.serving_device import PLAIN, Device, assert_valid, plain, record, rows_of
 from tests.sdk.serving_factory import DEVICES
 from tests.tiny import ITEMS
 
@@ -348,6 +349,28 @@ def test_lists_that_are_made_at_once_share_what_they_know_of_items(
         runtime.before = make_another
         assert_valid(one.recommend(10, candidates=["m_290", "m_200"]), 10, absent=[2, 8])
         assert next(runs) > 3, "both were made"
+
+
+def test_the_app_may_change_its_working_directory(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "serving.nearhand").write_bytes(device.bundle.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with Personalizer.open("serving.nearhand", "data", config=PLAIN) as one:
+        one.privacy.block(item_id="m_1")
+        monkeypatch.chdir("elsewhere")
+        use_all(one)
+        one.pause()
+        use_all(one)
+        one.privacy.block(item_id="m_3")
+        one.privacy.export("mine.json")
+        assert one.recommend(3)[0].source == "local"
+        assert one.status().degradations == {}
+    assert [path.name for path in Path.cwd().iterdir()] == ["mine.json"]
+    with Personalizer.open(tmp_path / "serving.nearhand", "../data", config=PLAIN) as one:
+        assert one.privacy.preferences.blocked_items == ("m_1", "m_3")
+        assert one.status().events == 4
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
@@ -740,6 +763,13 @@ def test_a_context_is_small_because_it_is_noted_with_each_list(listener: Persona
         assert caught.value.place.startswith("context")
         assert caught.value.remedy
         assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("cancelled", [5, "no", True])
+def test_what_cancels_a_sync_is_an_event(device: Device, cancelled: Any) -> None:
+    with device.opened(sync=SyncConfig("http://127.0.0.1:9", "key")) as one, pytest.raises(UsageError) as caught:
+        one.sync(cancelled=cancelled)
+    assert caught.value.place == "sync(cancelled)"
 
 
 WRONG_OF_OPEN: dict[str, tuple[str, list[Any]]] = {

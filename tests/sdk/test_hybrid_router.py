@@ -169,6 +169,8 @@ def test_confidence_grows_as_some_stand_out() -> None:
         ("min_battery", -0.1),
         ("reserve_ms", float("nan")),
         ("min_left_ms", "9"),
+        ("metered", "no"),
+        ("unknown_network", 0),
     ],
 )
 def test_a_policy_of_impossible_numbers_is_refused(name: str, value: Any) -> None:
@@ -184,6 +186,11 @@ def test_a_policy_of_impossible_numbers_is_refused(name: str, value: Any) -> Non
         ({"version": "a b"}, "HybridConfig.version"),
         ({"max_candidates": 201}, "HybridConfig.max_candidates"),
         ({"max_calls": 0}, "HybridConfig.max_calls"),
+        ({"policy": {"metered": True}}, "HybridConfig.policy"),
+        ({"headers": [("x", "y")]}, "HybridConfig.headers"),
+        ({"shares_features": "no"}, "HybridConfig.shares_features"),
+        ({"allow_http": 1}, "HybridConfig.allow_http"),
+        ({"binary": "yes"}, "HybridConfig.binary"),
     ],
 )
 def test_a_configuration_is_checked(changes: dict[str, Any], problem: str) -> None:

@@ -681,7 +681,8 @@ def test_what_the_outbox_keeps_is_encrypted(tmp_path: Path, wire: FaultyTranspor
     ("field", "value"),
     [
         *(("url", url) for url in ("", "events.test", "ftp://a", "http://a:b", "https://", "https://u:p@a", "https://a?b=c",
-                                   "https://a#b", "http://events.test", "https://a\n", None, 3)),
+                                   "https://a#b", "http://events.test", "https://a\n", "https://a b", None, 3)),
+        *((name, choice) for name in ("features", "allow_http") for choice in ("no", 1, None)),
         *(("write_key", key) for key in ("", " ", "a:b", "é", "a\nb", None)),
         ("format", "json"),
         *(("properties", names) for names in (["a"], "seconds", (1,), ("item_id",))),

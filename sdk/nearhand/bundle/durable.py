@@ -30,7 +30,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def path_of(given: str | os.PathLike[str], place: str) -> Path:
-    """The path that an app gave as an argument.
+    """The path that an app gave as an argument, absolute: the app may change its working directory.
 
     Raises:
         UsageError: no file can have it; names the place.
@@ -39,10 +39,10 @@ def path_of(given: str | os.PathLike[str], place: str) -> Path:
         path = Path(given)
         if not os.fspath(given) or b"\0" in os.fsencode(path):
             raise ValueError
-    except (TypeError, ValueError):
+        return path.absolute()
+    except (TypeError, ValueError, OSError):  # the last if there is no working directory any more
         remedy = "give a text or a pathlib.Path"
         raise UsageError(f"{reprlib.repr(given)} is no path", place=place, remedy=remedy) from None
-    return path
 
 
 @contextmanager

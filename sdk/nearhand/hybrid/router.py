@@ -91,6 +91,9 @@ class RoutePolicy:
     breaker_longest_ms: int = 300_000
 
     def __post_init__(self) -> None:
+        for name, choice in (("metered", self.metered), ("unknown_network", self.unknown_network)):
+            if type(choice) is not bool:
+                raise UsageError(f"is {choice!r}", place=f"RoutePolicy.{name}", remedy="use True or False")
         for field, lowest in (
             ("min_battery", 0),
             ("confident_from", 0),

@@ -111,7 +111,7 @@ class PooledTransport:
         except LocationParseError as error:
             raise _no_address(call) from error
         except NewConnectionError as error:  # which urllib3 counts among the time-outs
-            raise _broken(call, str(error)) from error
+            raise _broken(call, str(error).partition(": ")[2]) from error  # without the connection's own name
         except TimeoutError as error:
             raise _late(call) from error
         except (HTTPError, OSError) as error:

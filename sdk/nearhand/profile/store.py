@@ -75,7 +75,7 @@ class ProfileStore:
     """
 
     def __init__(self, path: Path, *, durability: Durability, cipher: Cipher | None = None) -> None:
-        self._path = path
+        self._path = path.absolute()  # the app may change its working directory
         self._cipher = cipher
         self._durability = durability
         self._lock = threading.RLock()

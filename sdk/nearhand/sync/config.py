@@ -87,6 +87,9 @@ class SyncConfig:
         for name, period in (("timeout_ms", self.timeout_ms), ("deadline_ms", self.deadline_ms)):
             if isinstance(period, bool) or not isinstance(period, int | float) or not 1 <= period <= 3_600_000:
                 raise _refused(name, f"is {period!r}", "use milliseconds from 1 to 3,600,000")
+        for name, choice in (("features", self.features), ("allow_http", self.allow_http)):
+            if type(choice) is not bool:
+                raise _refused(name, f"is {choice!r}", "use True or False")
         if not isinstance(self.headers, Mapping) or not all(map(_is_header, [*self.headers, *self.headers.values()])):
             raise _refused("headers", "are not names and values of ASCII characters", "write {'x-name': 'value'}")
 
@@ -97,7 +100,7 @@ class SyncConfig:
             parts.port  # noqa: B018 - raises if it is none
         except (ValueError, TypeError, AttributeError):
             raise _refused("url", f"{self.url!r} is no address", remedy) from None
-        if parts.scheme not in ("http", "https") or not parts.hostname or not _is_header(self.url):
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _is_header(self.url) or " " in self.url:
             raise _refused("url", f"{self.url!r} is no address", remedy)
         if parts.username is not None or parts.query or parts.fragment:
             raise _refused("url", "has more than a host and a path", f"leave out the user, ? and #; {remedy}")
