@@ -1,16 +1,16 @@
 """Features of candidates: of the items themselves, and of a profile's events with them, for a whole array at once.
 
 What items have is looked up in tables, with a row for each item of the catalogue and a last one for items that it does
-not have; they are made when candidates are first asked for. What a profile has for the candidates is read as a note of
+not have; a row is made when its item is first asked for. What a profile has for the candidates is read as a note of
 plain values, so that the notes of several readings become one array.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache, partial
 from itertools import repeat
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,8 @@ from nearhand.features.state import TextStamps
 from nearhand.features.steps import apply_steps_to_array, codes, encoder, is_integer
 from nearhand.records import dataclass
 
-Table: TypeAlias = Callable[[], NDArray[Any]]
-"""Makes the table, or has it: [items + 1], or [items + 1, width]."""
+Table: TypeAlias = Callable[[NDArray[np.intp]], NDArray[Any]]
+"""Some rows of a table: intp [n], −1 for the last → [n], or [n, width]."""
 
 LARGEST = float(np.finfo(np.float32).max)
 _ABSENT = repeat(-1)
@@ -59,8 +59,26 @@ class Candidates:
         """The candidates' rows of a table; not to be changed."""
         found = self._taken.get(table)
         if found is None:
-            found = self._taken[table] = table().take(self.rows, axis=0)
+            found = self._taken[table] = table(self.rows)
         return found
+
+
+class KeptRows:
+    """A table whose rows are kept once they were made: a list asks for a hundred of ten thousand. Safe for threads."""
+
+    def __init__(self, make: Table, items: int, width: int, dtype: str) -> None:
+        self._make = make
+        self._known = np.zeros(items + 1, np.bool_)
+        self._rows = np.zeros((items + 1, width), dtype)
+
+    def __call__(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """See :data:`Table`."""
+        known = self._known.take(rows)
+        if np.count_nonzero(known) < len(rows):
+            new = rows.compress(~known)
+            self._rows[new] = self._make(new)
+            self._known[new] = True  # and not before: another thread may look
+        return self._rows.take(rows, axis=0)
 
 
 Note: TypeAlias = Callable[[Frame, Candidates], Any]
@@ -72,7 +90,7 @@ class ItemOutput:
     """A view of candidates as a column.
 
     Attributes:
-        table: of a view of the items alone, its values, of the column's dtype, [items + 1, width].
+        table: of a view of the items alone, its values, of the column's dtype, [n, width].
         bind, values: of another one: what reads a note, and what makes an array of the notes of m readings: [m, n],
             within the range of the column's dtype.
         derived: of one whose note follows from a view of the profile: that view, and what makes the note of its values.
@@ -100,9 +118,7 @@ class ItemColumns:
             items: how many the catalogue has.
         """
         pairs = list(zip(columns, outputs, strict=True))
-        self._items = items
         self.derived = {column.name: output.derived for column, output in pairs if output.table is None}
-        self._fixed = [(column, output.table) for column, output in pairs if output.table is not None]
         self._read = [
             (column, output.bind, output.values)
             for column, output in pairs
@@ -110,6 +126,9 @@ class ItemColumns:
         ]
         self._widths = {
             dtype: sum(column.width for column in columns if column.dtype == dtype) for dtype in ("float32", "int32")
+        }
+        self._fixed = {
+            dtype: KeptRows(self._making(pairs, dtype), items, width, dtype) for dtype, width in self._widths.items()
         }
 
     def bind(self, states: States) -> list[Note]:
@@ -127,30 +146,28 @@ class ItemColumns:
         shape = (len(notes), len(candidates.item_ids))
         floats = np.empty((*shape, self._widths["float32"]), np.float32)
         ints = np.empty((*shape, self._widths["int32"]), np.int32)
-        if self._fixed and floats.size:
-            floats[:] = candidates.take(self._fixed_floats)
-        if self._fixed and ints.size:
-            ints[:] = candidates.take(self._fixed_ints)
+        for target, table in ((floats, self._fixed["float32"]), (ints, self._fixed["int32"])):
+            if target.size:
+                target[:] = candidates.take(table)
         if notes:
             for (column, _, values), of_view in zip(self._read, zip(*notes, strict=True), strict=False):
-                target: NDArray[Any] = floats if column.dtype == "float32" else ints
-                target[:, :, column.offset] = values(candidates, of_view)
+                into: NDArray[Any] = floats if column.dtype == "float32" else ints
+                into[:, :, column.offset] = values(candidates, of_view)
         return floats, ints
 
-    def _fixed_floats(self) -> NDArray[np.float32]:
-        return self._tables[0]
+    def _making(self, pairs: Sequence[tuple[Column, ItemOutput]], dtype: str) -> Table:
+        """What makes rows of all columns of a dtype; 0 where the column is not of the items alone."""
+        fixed = [
+            (column, output.table) for column, output in pairs if output.table is not None and column.dtype == dtype
+        ]
 
-    def _fixed_ints(self) -> NDArray[np.int32]:
-        return self._tables[1]
+        def make(rows: NDArray[np.intp]) -> NDArray[Any]:
+            found = np.zeros((len(rows), self._widths[dtype]), dtype)
+            for column, table in fixed:
+                found[:, column.offset : column.offset + column.width] = table(rows)
+            return found
 
-    @cached_property
-    def _tables(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        floats = np.zeros((self._items + 1, self._widths["float32"]), np.float32)
-        ints = np.zeros((self._items + 1, self._widths["int32"]), np.int32)
-        for column, table in self._fixed:
-            target: NDArray[Any] = floats if column.dtype == "float32" else ints
-            target[:, column.offset : column.offset + column.width] = table()
-        return floats, ints
+        return make
 
 
 def compile_item_output(plan: Plan, view: Any) -> ItemOutput:
@@ -202,29 +219,30 @@ def _within(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
 def _item_number(plan: Plan, view: schema.Item) -> ItemOutput:
     integer, apply = is_integer(view.then), apply_steps_to_array(view.then)
 
-    def table() -> NDArray[Any]:
-        numbers = apply(_numbers(plan, view.of, float(view.default)))[:, None]
+    def table(rows: NDArray[np.intp]) -> NDArray[Any]:
+        numbers = apply(_numbers(plan, view.of, float(view.default), rows))[:, None]
         return numbers.astype(np.int32) if integer else _within(numbers).astype(np.float32)
 
     return ItemOutput("int32" if integer else "float32", 1, table)
 
 
-def _numbers(plan: Plan, operand: str, default: float) -> NDArray[np.float64]:
-    """A column of the catalogue, float64 [items + 1]: index −1, the last, is for items it does not have."""
-    numbers = np.append(plan.items.numbers(operand.removeprefix("item.")), np.nan)
+def _numbers(plan: Plan, operand: str, default: float, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """A column of the catalogue: float64 [n]."""
+    numbers = plan.items.numbers(operand.removeprefix("item."), rows)
     numbers[np.isnan(numbers)] = default
     return numbers
 
 
 def _item_codes(plan: Plan, view: schema.Item) -> ItemOutput:
     assert view.encode is not None
-    encode, n = encoder(view.encode, plan.program), view.n
+    encode, n, name = encoder(view.encode, plan.program), view.n, view.of.removeprefix("item.")
 
-    def table() -> NDArray[np.int32]:
-        distinct, of_items = plan.items.grouped(view.of.removeprefix("item."))
-        found = [[encode(text) for text in (texts(cell) or ())[:n]] for cell in distinct]
-        coded = np.array([codes + [0] * (n - len(codes)) for codes in (*found, [])], np.int32)
-        return coded.take(np.append(of_items, -1), axis=0)
+    def table(rows: NDArray[np.intp]) -> NDArray[np.int32]:
+        cells = plan.items.columns[name]
+        found = [
+            [encode(text) for text in ((texts(cells[row]) if row >= 0 else None) or ())[:n]] for row in rows.tolist()
+        ]
+        return np.array([codes + [0] * (n - len(codes)) for codes in found], np.int32)
 
     return ItemOutput("int32", n, table)
 
@@ -238,14 +256,16 @@ def _affinity(plan: Plan, view: schema.ItemAffinity) -> ItemOutput:
     beyond = [-np.inf if combine == "max" else 0.0]
 
     @lru_cache(maxsize=1)
-    def tables() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def tables() -> _Places:
         return _places(plan, affinity)
 
-    def places() -> NDArray[np.intp]:
-        return tables()[0]
+    def places(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        known = tables()
+        return known.places.take(known.cells.take(rows), axis=0)
 
-    def counts() -> NDArray[np.float64]:
-        return np.maximum(tables()[1], 1.0)
+    def counts(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        known = tables()
+        return np.maximum(known.counts.take(known.cells.take(rows)), 1.0)
 
     def bind(states: States) -> Note:
         shares = shares_of(states)
@@ -266,10 +286,22 @@ def _affinity(plan: Plan, view: schema.ItemAffinity) -> ItemOutput:
     return _stepped(view, bind, values, (affinity, lambda shares: shares + beyond))
 
 
-def _places(plan: Plan, affinity: schema.Affinity) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Of each item, and last of none: the places of its known texts, filled up with the vocabulary's length; and how
-    many they are. intp [items + 1, most texts of an item] and [items + 1].
+class _Places(NamedTuple):
+    """The texts of items in a vocabulary.
+
+    Attributes:
+        cells: intp [items + 1], which of the different cells each item has; −1 for the last: it is none.
+        places: of each of these, and last of none, the places of its known texts, filled up with the vocabulary's
+            length: intp [cells + 1, most texts of a cell]; counts: how many they are.
     """
+
+    cells: NDArray[np.intp]
+    places: NDArray[np.intp]
+    counts: NDArray[np.intp]
+
+
+def _places(plan: Plan, affinity: schema.Affinity) -> _Places:
+    """Of each item of the catalogue."""
     known = {text: code - 2 for text, code in codes(plan.program.vocabulary(affinity.vocabulary)).items()}
     distinct, of_items = plan.items.grouped(affinity.of.removeprefix("item."))
     found = [[known[text] for text in texts(cell) or () if text in known] for cell in distinct]
@@ -277,8 +309,7 @@ def _places(plan: Plan, affinity: schema.Affinity) -> tuple[NDArray[np.intp], ND
     counts = np.fromiter(map(len, found), np.intp, len(found))
     places = np.full((len(found), max(1, counts.max())), len(known), np.intp)
     places[np.arange(places.shape[1]) < counts[:, None]] = [place for each in found for place in each]
-    rows = np.append(of_items, -1)  # the last is of none
-    return places[rows], counts[rows]
+    return _Places(np.append(of_items, -1), places, counts)
 
 
 def _count(plan: Plan, view: schema.ItemCount) -> ItemOutput:
@@ -336,9 +367,7 @@ def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:
     subtrahend: Any = plan.program.view(view.minus)
     minus, default = compile_scalar(plan, subtrahend), float(view.default)
 
-    @lru_cache(maxsize=1)
-    def numbers() -> NDArray[np.float64]:
-        return _numbers(plan, view.of, np.nan)
+    numbers = partial(_numbers, plan, view.of, np.nan)
 
     def bind(states: States) -> Note:
         read = minus(states)

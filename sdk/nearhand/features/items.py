@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import field
 from types import NoneType
 from typing import Any, TypeAlias
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearhand.bundle.grouped import Grouped, grouped
-from nearhand.bundle.schema import Items
+from nearhand.bundle.schema import Items, NumberColumn
 from nearhand.errors import UsageError
 from nearhand.features.parts import MAX_VALUE
 from nearhand.features.steps import bound_number
@@ -91,15 +90,19 @@ class ItemTable:
             found = self._kinds[name] = set(map(type, self.columns[name] if groups is None else groups.distinct))
         return found
 
-    def numbers(self, name: str) -> NDArray[np.float64]:
-        """Of each cell of a column the :func:`bound_number`, or NaN: float64 [items]."""
-        if isinstance(self.columns, _BundleColumns) and (known := self.columns.numbers(name)) is not None:
-            return known
+    def numbers(self, name: str, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Of the cells of some rows of a column the :func:`bound_number`, or NaN: float64 [n], for n rows.
+
+        Args:
+            rows: intp; −1: of no item.
+        """
+        if isinstance(self.columns, _BundleColumns) and name in _BUNDLE_NUMBERS:
+            found = np.full(len(rows), np.nan)
+            has = rows >= 0
+            found[has] = self.columns.numbers(name, rows[has])
+            return found
         cells = self.columns[name]
-        if {int, float, NoneType}.issuperset(map(type, cells)):
-            with suppress(OverflowError):  # an integer beyond float64
-                return np.array(cells, np.float64).clip(-MAX_VALUE, MAX_VALUE)
-        return np.array([np.nan if (number := bound_number(cell)) is None else number for cell in cells])
+        return np.array([None if row < 0 else bound_number(cells[row]) for row in rows.tolist()], np.float64)
 
     def digest(self, columns: Sequence[str]) -> str:
         """sha256, in hexadecimal, of the item ids and some of the columns: what state that was folded rests on."""
@@ -127,6 +130,7 @@ _BUNDLE_KINDS: Mapping[str, set[type]] = {
     "director": {str, NoneType},
     "popularity": {int},
 }
+_BUNDLE_NUMBERS: Mapping[str, NumberColumn] = {"year": "years", "popularity": "popularity"}
 
 
 class _BundleColumns(Mapping[str, Sequence[Cell]]):
@@ -135,6 +139,7 @@ class _BundleColumns(Mapping[str, Sequence[Cell]]):
     def __init__(self, items: Items) -> None:
         self._items = items
         self._made: dict[str, Sequence[Cell]] = {}
+        self._numbers: dict[str, NDArray[np.int64]] = {}
 
     def __getitem__(self, name: str) -> Sequence[Cell]:
         found = self._made.get(name)
@@ -151,14 +156,16 @@ class _BundleColumns(Mapping[str, Sequence[Cell]]):
     def __len__(self) -> int:
         return len(_BUNDLE_KINDS)
 
-    def numbers(self, name: str) -> NDArray[np.float64] | None:
-        """See :meth:`ItemTable.numbers`; None: the column is not one of numbers."""
-        if name == "popularity":
-            return self._items.numbers("popularity").astype(np.float64).clip(-MAX_VALUE, MAX_VALUE)
+    def numbers(self, name: str, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """See :meth:`ItemTable.numbers`, of a column in ``_BUNDLE_NUMBERS`` and of rows that there are."""
+        every = self._numbers.get(name)
+        if every is None:
+            every = self._numbers[name] = self._items.numbers(_BUNDLE_NUMBERS[name])
+        chosen = every.take(rows)
+        found = chosen.astype(np.float64).clip(-MAX_VALUE, MAX_VALUE)
         if name == "year":
-            years = self._items.numbers("years")
-            return np.where(years == 0, np.nan, years.astype(np.float64).clip(-MAX_VALUE, MAX_VALUE))
-        return None
+            found[chosen == 0] = np.nan
+        return found
 
     def _make(self, name: str) -> Sequence[Cell]:
         items = self._items
