@@ -197,7 +197,12 @@ class Personalizer:
             pushed = features = None
             if program is not None:
                 pushed = PushedFeatures(
-                    profile / "pushed.db", clock=clock, meter=meter, budget_bytes=config.pushed_bytes, cipher=cipher
+                    profile / "pushed.db",
+                    clock=clock,
+                    meter=meter,
+                    budget_bytes=config.pushed_bytes,
+                    cipher=cipher,
+                    opens=bool(program.pushed),
                 )
                 unless_it_opens.callback(pushed.close)
                 features = FeatureStore(program, log, pushed, clock=clock, meter=meter)

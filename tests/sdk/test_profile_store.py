@@ -87,6 +87,16 @@ def test_a_journal_keeps_the_latest(store: ProfileStore) -> None:
     assert len(store.entries("sent")) == 256
 
 
+def test_a_journal_keeps_the_latest_however_often_it_is_opened(path: Path, cipher: Cipher | None) -> None:
+    for n in range(0, 200, 5):
+        with closing(open_store(path, cipher)) as store:
+            for each in range(n, n + 5):
+                store.append("shown", str(each), each, b"", keep=10)
+            names = [entry.name for entry in store.entries("shown")]
+            assert names == [str(each) for each in range(n + 5 - len(names), n + 5)]
+            assert min(n + 5, 10) <= len(names) <= 73
+
+
 def test_journals_are_cleared(store: ProfileStore) -> None:
     store.put("a", b"1")
     for journal in ("shown", "sent", "decided"):

@@ -57,6 +57,23 @@ def test_values_survive_a_restart(path: Path, clock: ManualClock, pushed: Pushed
     assert found.values == (1.5,)
 
 
+def test_a_file_is_opened_when_something_is_asked_of_it(path: Path, clock: ManualClock) -> None:
+    def waiting() -> closing[PushedFeatures]:
+        return closing(PushedFeatures(path, clock=clock, meter=Meter(clock), budget_bytes=10_000, opens=False))
+
+    with waiting() as pushed:
+        pass
+    assert not path.exists()
+    with waiting() as pushed:
+        assert pushed.status().entries == 0
+        pushed.put("ltv", [1.5], ttl_ms=1000, source="s")
+    with waiting() as pushed:
+        assert pushed.get("ltv") is not None
+    with waiting() as pushed:
+        pushed.clear()
+        assert pushed.status().entries == 0
+
+
 def test_values_are_served_until_they_expire(pushed: PushedFeatures, clock: ManualClock) -> None:
     pushed.put("ltv", [1.5], ttl_ms=1000, source="s")
     clock.advance(999)

@@ -90,6 +90,7 @@ class PushedFeatures:
         budget_bytes: the least recently used go when more than this is stored.
         cipher: encrypts names, values and sources, not the times; from the moment the file is made, or never. None:
             nothing is encrypted.
+        opens: whether the file is opened at once; if nothing of it will be served, it can wait until it is asked for.
 
     Raises:
         EncryptionError: the file is encrypted and there is no cipher or one of another key, or it is not encrypted and
@@ -97,7 +98,14 @@ class PushedFeatures:
     """
 
     def __init__(
-        self, path: Path, *, clock: Clock, meter: Meter, budget_bytes: int, cipher: Cipher | None = None
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        meter: Meter,
+        budget_bytes: int,
+        cipher: Cipher | None = None,
+        opens: bool = True,
     ) -> None:
         self._path = path
         self._clock = clock
@@ -113,7 +121,8 @@ class PushedFeatures:
         self._hits = self._misses = self._evicted = self._expired = self._failures = 0
         self._connection: sqlite3.Connection | None = None
         self._closed = False
-        self._open()
+        if opens:
+            self._open()
 
     def put(self, name: str, values: Sequence[float], *, ttl_ms: int, source: str) -> PushedFeature:
         """Store values under a name, in place of those that are there.
@@ -291,7 +300,7 @@ class PushedFeatures:
         if self._closed:
             raise UsageError("the pushed features are closed", place=str(self._path), remedy="open them again")
         if self._connection is None:
-            self._open()  # it may have been a passing trouble
+            self._open()  # not opened yet, or it may have been a passing trouble
         if self._connection is None:
             raise sqlite3.ProgrammingError("the store could not be opened")
         try:

@@ -39,6 +39,8 @@ _SCHEMA = (
     "CREATE UNIQUE INDEX entry_name ON entry (journal, name)",
 )
 _APPEND = "INSERT OR REPLACE INTO entry (journal, name, at, content) VALUES (?, ?, ?, ?)"
+_MORE = 63
+"""Lines that a journal may have beyond those that are to be kept: to delete the oldest takes longer than to add one."""
 _BUSY_TIMEOUT_S = 5.0  # how long a call waits for another process to finish writing
 _WIPE_TIMEOUT_MS = 200  # how long a user who deletes something waits for a reader in another process
 ERASING = "erasing"
@@ -80,7 +82,9 @@ class ProfileStore:
         self._durability = durability
         self._lock = threading.RLock()
         self._closed = False
-        self._appended: dict[str, int] = {}  # lines to each journal, by this object
+        self._room: dict[
+            str, int
+        ] = {}  # lines that this object may add to each journal before it looks how many it has
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with folder_lock(path.parent, _BUSY_TIMEOUT_S):
@@ -132,14 +136,18 @@ class ProfileStore:
 
         def add(connection: sqlite3.Connection) -> None:
             connection.execute(_APPEND, row)
-            appended = self._appended.get(journal, 0)
-            self._appended[journal] = appended + 1
-            if appended % 64 == 0:  # so it may have 63 more
+            room = self._room.get(journal, 0) - 1
+            if room < 0:
+                (lines,) = connection.execute("SELECT count(*) FROM entry WHERE journal = ?", (journal,)).fetchone()
+                room = keep + _MORE - lines
+            if room < 0:
                 connection.execute(
                     "DELETE FROM entry WHERE journal = ?1 AND sequence <= (SELECT sequence FROM entry"
                     " WHERE journal = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
                     (journal, keep),
                 )
+                room = _MORE
+            self._room[journal] = room
 
         self._use(add)
 
