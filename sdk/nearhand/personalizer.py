@@ -575,7 +575,7 @@ class Personalizer:
             profile=self._config.profile,
             consent=self._preferences.current.consent,
             is_encrypted=self._is_encrypted,
-            items=0 if self._items is None else len(self._items.item_ids),
+            items=0 if self._items is None else self._items.count,
             events=self._log.count(),
             log_bytes=self._log.bytes_on_disk(),
             not_recorded=self._not_recorded,

@@ -24,7 +24,7 @@ def catalogue(genres: list[list[str]], directors: list[str] | None = None) -> It
 def test_each_item_has_its_genres_once(genres: list[list[str]]) -> None:
     found = Categories(catalogue(genres), "genres")
     assert found.names == tuple(dict.fromkeys(name for names in genres for name in names))
-    for names, codes in zip(genres, found.codes.tolist(), strict=True):
+    for names, codes in zip(genres, found.codes(range(len(genres))).tolist(), strict=True):
         assert [found.names[code] for code in codes if code >= 0] == list(dict.fromkeys(names))
     everywhere = found.of(range(len(genres)))
     assert everywhere.shape == (len(genres), len(found.names))

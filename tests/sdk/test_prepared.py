@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from nearhand import Config, Event, Personalizer
 from nearhand.bundle import Items, Manifest, install_bundle, open_slot, prepare, schema, serving, tables
 from nearhand.bundle import manifest as manifests
-from nearhand.bundle.packing import pack, pack_document, pack_items, pack_texts
+from nearhand.bundle.packing import pack, pack_document, pack_items, pack_numbers, pack_texts
 from nearhand.bundle.prepared import PREPARED_PATH, Prepared, PreparedItems, unpack
 from nearhand.errors import BundleIntegrityError, BundleVersionError, StorageError
 from nearhand.features import ItemTable, compile_program, parts, read_program, views
@@ -142,7 +143,7 @@ def same_items(found: Items, items: Items) -> None:
         assert getattr(found, field.name) == getattr(items, field.name)
     for name in ("years", "popularity", "min_ages", "added_at"):
         assert found.numbers(name).tolist() == list(getattr(items, name)) == items.numbers(name).tolist()
-    assert found.rows == items.rows
+    same_lookups(found, items)
     fresh = PreparedItems(vars(found)["_prepared"])
     assert [fresh.title(row) for row in range(len(items.titles))] == list(items.titles)
     assert "titles" not in vars(fresh) or any("\n" in title for title in items.titles)
@@ -153,6 +154,26 @@ def same_items(found: Items, items: Items) -> None:
         zip(ours.columns, map(list, ours.columns.values()), strict=True)
     )
     assert theirs.digest(["genres", "year"]) == ours.digest(["genres", "year"])
+
+
+def same_lookups(found: PreparedItems, items: Items) -> None:
+    """Of rows, ids and titles: one by one, and of all at once."""
+    prepared = vars(found)["_prepared"]
+    asked = [*items.item_ids, "", "m_", "\n", "\ud800", None, 3]
+    for rows in (PreparedItems(prepared).rows, found.rows):
+        assert [rows.get(each, -1) for each in asked] == [items.rows.get(each, -1) for each in asked]  # type: ignore[call-overload]
+        assert [each in rows for each in asked] == [each in items.rows for each in asked]
+        assert [rows[each] for each in items.item_ids] == list(range(items.count))
+        assert len(rows) == len(items.rows)
+        assert rows == items.rows
+        with pytest.raises(KeyError):
+            rows["\n nothing"]
+    fresh = PreparedItems(prepared)
+    assert [fresh.item_id(row) for row in range(items.count)] == list(items.item_ids)
+    assert "item_ids" not in vars(fresh) or any("\n" in item_id for item_id in items.item_ids)
+    assert found.by_popularity.tolist() == items.by_popularity.tolist()
+    assert found.by_popularity.dtype == items.by_popularity.dtype == np.int32
+    assert found.count == items.count
 
 
 @given(st.lists(texts, max_size=5), st.data())
@@ -174,6 +195,29 @@ def test_any_catalogue_goes_through(ids: list[str], data: st.DataObject) -> None
         added_at=data.draw(st.sampled_from([(), column(integers)])),
     )
     same_items(PreparedItems(through(pack_items(items))), items)
+
+
+def test_ids_are_looked_up_one_by_one_until_they_are_many() -> None:
+    items = make_items(1200)
+    rows = PreparedItems(through(pack_items(items))).rows
+    for place, item_id in enumerate(reversed(items.item_ids)):
+        assert rows.get(item_id) == rows[item_id] == items.count - 1 - place
+        assert rows.get(f"x{place}") is None
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4))
+def test_any_numbers_go_through(numbers: list[int]) -> None:
+    found = through({"a": b"x", "n": pack_numbers(np.array(numbers, np.int64))}).numbers("n")
+    assert found.tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    ("number", "width"), [(127, 1), (-128, 1), (128, 2), (-129, 2), (2**15, 4), (2**31 - 1, 4), (-(2**31) - 1, 8)]
+)
+def test_numbers_take_as_few_bytes_as_hold_them(number: int, width: int) -> None:
+    section = pack_numbers(np.array([0, number, 1], np.int64))
+    assert len(section) == 8 + 3 * width
+    assert through({"n": section}).numbers("n").tolist() == [0, number, 1]
 
 
 @given(st.lists(texts, max_size=5).map(tuple))
@@ -252,8 +296,8 @@ def test_the_bytes_are_these(monkeypatch: pytest.MonkeyPatch) -> None:
         b'"value":["ItemsReference",["FileReference","a",1,"%s"],3]}' % DIGEST.encode()
     )
     data = pack(DIGEST, {**SMALL, **pack_items(make_items(3))})
-    assert data.startswith(b"NHPREP02")
-    assert sha256(data).hexdigest() == "ac4c9d488e2d16284228fbcf607f08ca2737194e4bb0767cf323eab5b7f80727"
+    assert data.startswith(b"NHPREP03")
+    assert sha256(data).hexdigest() == "f3db9ad87213cc863310bbc866d5c1038456aace69d3131a960305607f220785"
 
 
 @pytest.mark.degrades

@@ -6,7 +6,7 @@ damaged, the same is made of the bundle's own files again, which takes longer.
 
 ::
 
-    8 bytes    NHPREP and the format, 02
+    8 bytes    NHPREP and the format, 03
     4 bytes    CRC-32 of all that follows, little-endian
     4 bytes    the length of the head, little-endian
     head       JSON: the SDK's version, the bundle's digest, and [name, length] of each section
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from binascii import crc32
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import cached_property
 from inspect import get_annotations
@@ -38,9 +38,11 @@ from nearhand.version import __version__
 PREPARED_PATH = "+prepared"
 """Its name in the slot, which no file of a bundle can have."""
 
-MAGIC = b"NHPREP02"
+MAGIC = b"NHPREP03"
 START, LENGTH = Struct("<8sI"), Struct("<I")
 _ALIGNED = 8
+_MANY = 512
+"""So many ids are looked up one by one; for more of them a dict pays."""
 
 
 class Prepared:
@@ -69,9 +71,10 @@ class Prepared:
         """Some of a section's bytes as a text."""
         return str(self._sections[name][begin:end], "utf-8")
 
-    def numbers(self, name: str) -> NDArray[np.int64]:
-        """A section of int64; not to be changed."""
-        return np.frombuffer(self._sections[name], "<i8")
+    def numbers(self, name: str) -> NDArray[np.integer[Any]]:
+        """A section that :func:`pack_numbers` made, of whatever width; not to be changed."""
+        section = self._sections[name]
+        return np.frombuffer(section, f"<i{section[0]}", offset=8)
 
     def document(self, name: str, modules: Iterable[ModuleType]) -> Any:
         """A section that :func:`pack_document` made, of dataclasses of some modules.
@@ -113,7 +116,9 @@ class PreparedItems(Items):
 
     @cached_property
     def directors(self) -> tuple[str, ...]:
-        return self._texts("directors")
+        prepared: Prepared = vars(self)["_prepared"]
+        distinct = prepared.texts("items.directors")
+        return tuple([distinct[place] for place in prepared.numbers("items.directors.places").tolist()])
 
     @cached_property
     def years(self) -> tuple[int, ...]:
@@ -140,29 +145,113 @@ class PreparedItems(Items):
     def grouped_genres(self) -> Grouped[tuple[str, ...]]:
         prepared: Prepared = vars(self)["_prepared"]
         distinct = tuple(map(tuple, prepared.json("items.genres")))
-        return Grouped(distinct, prepared.numbers("items.genres.places").astype(np.intp, copy=False))
-
-    def title(self, row: int) -> str:
-        """See the base class. A list asks for ten of ten thousand."""
-        prepared: Prepared = vars(self)["_prepared"]
-        if "titles" in vars(self) or not 0 <= row < len(self._title_ends):
-            return self.titles[row]
-        begin = int(self._title_ends[row - 1]) if row else 0
-        return prepared.text("items.titles", begin + 1, int(self._title_ends[row]))
+        return Grouped(distinct, prepared.numbers("items.genres.places").astype(np.intp))
 
     @cached_property
-    def _title_ends(self) -> NDArray[np.int64]:
+    def rows(self) -> Mapping[str, int]:
         prepared: Prepared = vars(self)["_prepared"]
-        return prepared.numbers("items.titles.ends")
+        if len(self._id_ends) < self.count:  # an id of several lines
+            return dict(zip(self.item_ids, range(self.count), strict=True))
+        return PreparedRows(self, prepared.numbers("items.rows"))
+
+    @cached_property
+    def by_popularity(self) -> NDArray[np.int32]:
+        return self._numbers("by_popularity").astype(np.int32)
+
+    @property
+    def count(self) -> int:
+        return len(self._numbers("popularity"))
+
+    def item_id(self, row: int) -> str:
+        """See the base class. A list asks for a hundred of ten thousand."""
+        if "item_ids" in vars(self) or not 0 <= row < len(self._id_ends):
+            return self.item_ids[row]
+        return self._line("item_ids", self._id_ends, row)
+
+    def title(self, row: int) -> str:
+        """See the base class."""
+        if "titles" in vars(self) or not 0 <= row < len(self._title_ends):
+            return self.titles[row]
+        return self._line("titles", self._title_ends, row)
+
+    @cached_property
+    def _id_ends(self) -> NDArray[np.integer[Any]]:
+        return self._numbers("item_ids.ends")
+
+    @cached_property
+    def _title_ends(self) -> NDArray[np.integer[Any]]:
+        return self._numbers("titles.ends")
 
     def numbers(self, name: NumberColumn) -> NDArray[np.int64]:
         """See the base class."""
+        return self._numbers(name).astype(np.int64)
+
+    def _numbers(self, name: str) -> NDArray[np.integer[Any]]:
         prepared: Prepared = vars(self)["_prepared"]
         return prepared.numbers(f"items.{name}")
 
     def _texts(self, name: str) -> tuple[str, ...]:
         prepared: Prepared = vars(self)["_prepared"]
         return prepared.texts(f"items.{name}")
+
+    def _line(self, name: str, ends: NDArray[np.integer[Any]], row: int) -> str:
+        prepared: Prepared = vars(self)["_prepared"]
+        begin = int(ends[row - 1]) if row else 0
+        return prepared.text(f"items.{name}", begin + 1, int(ends[row]))
+
+
+class PreparedRows(Mapping[str, int]):
+    """Item id → row, without a dict of all items until many are asked for. Safe for several threads.
+
+    The table has the row of an id at the place that its CRC-32 says, modulo the table's length, or at the first one
+    after it that was free; −1 is a free place, of which there are some.
+    """
+
+    def __init__(self, items: PreparedItems, table: NDArray[np.integer[Any]]) -> None:
+        self._items = items
+        self._table = table
+        self._known: dict[object, int] = {}
+        self._looked_up = 0
+
+    def get(self, item_id: object, default: Any = None) -> Any:
+        """See ``dict.get``."""
+        row = self._known.get(item_id)
+        if row is None:
+            row = self._find(item_id)
+        return default if row is None else row
+
+    def __getitem__(self, item_id: str) -> int:
+        row: int | None = self.get(item_id)
+        if row is None:
+            raise KeyError(item_id)
+        return row
+
+    def __contains__(self, item_id: object) -> bool:
+        return self.get(item_id) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items.item_ids)
+
+    def __len__(self) -> int:
+        return self._items.count
+
+    def _find(self, item_id: object) -> int | None:
+        if self._looked_up >= _MANY or not isinstance(item_id, str):
+            return None
+        self._looked_up += 1
+        if self._looked_up >= _MANY:
+            self._known = dict(zip(self._items.item_ids, range(len(self)), strict=True))
+            return self._known.get(item_id)
+        try:
+            place = crc32(item_id.encode())
+        except UnicodeEncodeError:  # no id is like that
+            return None
+        while (row := int(self._table[place % len(self._table)])) >= 0:
+            if self._items.item_id(row) == item_id:
+                self._known[item_id] = row
+                return row
+            place += 1
+        return None
 
 
 def read_prepared(slot: Path, digest: str) -> Prepared | None:

@@ -277,6 +277,20 @@ class Items:
         """Item id → row."""
         return dict(zip(self.item_ids, range(len(self.item_ids)), strict=True))
 
+    @cached_property
+    def by_popularity(self) -> NDArray[np.int32]:
+        """The rows, the most popular first; of equal ones the lower."""
+        return np.argsort(-self.numbers("popularity"), kind="stable").astype(np.int32)
+
+    @property
+    def count(self) -> int:
+        """How many items there are."""
+        return len(self.item_ids)
+
+    def item_id(self, row: int) -> str:
+        """One item's id."""
+        return self.item_ids[row]
+
     def title(self, row: int) -> str:
         """One item's title."""
         return self.titles[row]

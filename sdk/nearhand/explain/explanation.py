@@ -119,7 +119,7 @@ def _evidence(history: Sequence[HistoryItem], parts: NDArray[np.float64], items:
     for item, part in zip(history, parts.tolist(), strict=True):
         total = sum(event.confidence for event in item.events)
         for event in item.events:
-            item_id, title = items.item_ids[item.row], items.title(item.row)
+            item_id, title = items.item_id(item.row), items.title(item.row)
             share = part * event.confidence / total
             evidence.append(Evidence(event.event_id, event.event, item_id, title, share))
     return tuple(sorted(evidence, key=lambda one: -one.contribution))  # stable: ties stay in history order

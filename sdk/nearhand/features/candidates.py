@@ -49,10 +49,17 @@ class Candidates:
         rows: intp [n], their rows of the catalogue; −1 for an item it does not have.
     """
 
-    def __init__(self, item_ids: tuple[str, ...], rows: Mapping[str, int]) -> None:
+    def __init__(self, item_ids: tuple[str, ...], rows: Mapping[str, int] | NDArray[np.int32]) -> None:
+        """
+        Args:
+            rows: item id → row, or those of the items.
+        """
         self.item_ids = item_ids
         self.distinct = frozenset(item_ids)
-        self.rows = np.fromiter(map(rows.get, item_ids, _ABSENT), np.intp, len(item_ids))
+        if isinstance(rows, np.ndarray):
+            self.rows = rows.astype(np.intp)
+        else:
+            self.rows = np.fromiter(map(rows.get, item_ids, _ABSENT), np.intp, len(item_ids))
         self._taken: dict[Table, NDArray[Any]] = {}
 
     def take(self, table: Table) -> NDArray[Any]:

@@ -88,7 +88,7 @@ class CompiledProgram:
         self._item_outputs = [(view, compile_item_output(plan, view)) for view in chosen if is_item_view(view)]
         self.columns = tuple(self._columns())
         of_items = [column for column in self.columns if column.of == "item"]
-        self.item_columns = ItemColumns(of_items, [output for _, output in self._item_outputs], len(items.item_ids))
+        self.item_columns = ItemColumns(of_items, [output for _, output in self._item_outputs], len(items.rows))
         self.floats, self.ints = self._length("profile", "float32"), self._length("profile", "int32")
         self.item_floats, self.item_ints = self._length("item", "float32"), self._length("item", "int32")
         self.properties = frozenset(plan.properties)
@@ -239,14 +239,18 @@ class FeatureFold:
         utc_offset_minutes: int = 0,
         context: Mapping[str, Any] | None = None,
         pushed: Mapping[str, Sequence[float]] | None = None,
+        rows: NDArray[np.int32] | None = None,
     ) -> CandidateFeatures:
         """The features of candidates; an item that the catalogue does not have gets each view's default.
+
+        Args:
+            rows: the items' of the catalogue, where they are known.
 
         Raises:
             UsageError: ``as_of`` is before ``earliest``.
         """
         frame = self._frame(as_of, utc_offset_minutes, context, pushed)
-        found = self._found(item_ids)
+        found = self._found(item_ids, rows)
         floats, ints = self.program.item_columns.arrays(found, [[note(frame, found) for note in self._notes]])
         return CandidateFeatures(as_of, floats[0], ints[0])
 
@@ -303,11 +307,11 @@ class FeatureFold:
     def _make_states(self) -> Sequence[State]:
         return self.program.make_states()
 
-    def _found(self, item_ids: Sequence[str]) -> Candidates:
+    def _found(self, item_ids: Sequence[str], rows: NDArray[np.int32] | None = None) -> Candidates:
         """Candidates are often asked for again, and then known."""
         ids = tuple(item_ids)
         if ids != self._candidates.item_ids:
-            self._candidates = Candidates(ids, self.program.items.rows)
+            self._candidates = Candidates(ids, self.program.items.rows if rows is None else rows)
         return self._candidates
 
     def _fold(self, event: FoldedEvent) -> None:

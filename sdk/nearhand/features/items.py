@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
+from functools import cached_property
 from types import NoneType
 from typing import Any, TypeAlias
 
@@ -45,8 +46,6 @@ class ItemTable:
             object.__setattr__(self, "rows", dict(zip(self.item_ids, range(len(self.item_ids)), strict=True)))
         if len(self.rows) != len(self.item_ids):
             raise UsageError("an item id stands twice", place="ItemTable.item_ids", remedy="give every item one row")
-        if isinstance(self.columns, _BundleColumns):
-            return  # a catalogue's columns are of one length
         for name, cells in self.columns.items():
             if len(cells) != len(self.item_ids):
                 raise UsageError(
@@ -67,9 +66,7 @@ class ItemTable:
         Args:
             digests: see the attribute.
         """
-        table = cls(items.item_ids, _BundleColumns(items), items.rows, {} if digests is None else digests)
-        table._kinds.update(_BUNDLE_KINDS)
-        return table
+        return _BundleTable(items, {} if digests is None else digests)
 
     def grouped(self, name: str) -> Grouped[Cell]:
         """A column by its different cells; 1 and 1.0, which are different texts, are two."""
@@ -131,6 +128,25 @@ _BUNDLE_KINDS: Mapping[str, set[type]] = {
     "popularity": {int},
 }
 _BUNDLE_NUMBERS: Mapping[str, NumberColumn] = {"year": "years", "popularity": "popularity"}
+
+
+class _BundleTable(ItemTable):
+    """Of a bundle, which was checked; its item ids are made when they are asked for."""
+
+    def __init__(self, items: Items, digests: dict[tuple[str, ...], str]) -> None:
+        vars(self).update(
+            columns=_BundleColumns(items),
+            rows=items.rows,
+            digests=digests,
+            _grouped={},
+            _kinds={**_BUNDLE_KINDS},
+            _items=items,
+        )
+
+    @cached_property
+    def item_ids(self) -> tuple[str, ...]:
+        items: Items = vars(self)["_items"]
+        return items.item_ids
 
 
 class _BundleColumns(Mapping[str, Sequence[Cell]]):

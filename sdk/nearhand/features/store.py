@@ -10,6 +10,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nearhand.clock import Clock
 from nearhand.errors import ProgramError, StorageError, UsageError
 from nearhand.events import EventLog, Reading, RecordedEvent, Scalar, Snapshot
@@ -160,9 +163,16 @@ class FeatureStore:
         return FeatureFold(self.program).read(as_of, self._clock.utc_offset_minutes(as_of), context)
 
     def candidates(
-        self, item_ids: Sequence[str], context: Mapping[str, Scalar] | None = None
+        self,
+        item_ids: Sequence[str],
+        context: Mapping[str, Scalar] | None = None,
+        *,
+        rows: NDArray[np.int32] | None = None,
     ) -> tuple[FeatureVector, CandidateFeatures]:
         """The profile's features and those of candidates, of one instant.
+
+        Args:
+            rows: int32 [n], those of the catalogue that the items have, where they are known.
 
         Raises:
             StorageError: the log cannot be read.
@@ -171,7 +181,7 @@ class FeatureStore:
         with self._lock:
             vector = self._readable(context)
             offset = self._clock.utc_offset_minutes(vector.as_of)
-            found = self._fold.candidates(vector.as_of, item_ids, offset, context, self._live())
+            found = self._fold.candidates(vector.as_of, item_ids, offset, context, self._live(), rows)
             return vector, found
 
     def without(

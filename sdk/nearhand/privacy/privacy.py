@@ -128,7 +128,7 @@ class Privacy:
             UsageError: the catalogue does not have it. StorageError: it could not be kept, and is as before.
         """
         items = self._kept.items
-        if items is None or item_id not in items.item_ids:
+        if items is None or item_id not in items.rows:
             problem = f"item {item_id!r} is not in the catalogue of {self._kept.bundle}"
             raise UsageError(problem, place="less_like(item_id)", remedy="use an item id of this bundle")
         self._preferences.add("less_like", item_id, keep=_LESS_LIKE_KEPT)

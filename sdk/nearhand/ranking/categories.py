@@ -18,7 +18,6 @@ class Categories:
 
     Attributes:
         names: the categories; a code is a place in them.
-        codes: int32 [items, most categories of one item]; -1 where an item has fewer, at whatever place.
     """
 
     def __init__(self, items: Items, category: CategoryKind) -> None:
@@ -35,11 +34,20 @@ class Categories:
         codes = np.full((len(named), max(map(len, named), default=0)), -1, np.int32)
         for row, texts in enumerate(named):
             codes[row, : len(texts)] = [code_of[text] for text in texts]
-        self.codes: NDArray[np.int32] = codes[groups.places]
+        self._codes, self._places = codes, groups.places
+
+    def codes(self, rows: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
+        """int32 [rows, most categories of one item]; -1 where an item has fewer, at whatever place."""
+        return self._codes.take(self._places[rows], axis=0)
+
+    def codes_of(self, row: int) -> list[int]:
+        """Those of one item; -1 is none."""
+        codes: list[int] = self._codes[self._places[row]].tolist()
+        return codes
 
     def of(self, rows: Sequence[int] | NDArray[np.int32]) -> NDArray[np.float64]:
         """float64 [rows, categories], 1 where the item is of the category."""
-        codes = self.codes[rows]
+        codes = self.codes(rows)
         found = np.zeros((len(codes), len(self.names) + 1))
         found[np.arange(len(codes))[:, None], codes] = 1.0  # the last column is for -1
         return found[:, :-1]
@@ -48,4 +56,4 @@ class Categories:
         """intp: the rows of the items of a category, ascending; none if no item has it."""
         if name not in self.names:
             return np.empty(0, np.intp)
-        return np.flatnonzero((self.codes == self.names.index(name)).any(axis=1))
+        return np.flatnonzero((self._codes == self.names.index(name)).any(axis=1).take(self._places))

@@ -21,12 +21,12 @@ class Catalogue:
     """A bundle's items, prepared once for all of its filters. Safe to share between threads."""
 
     def __init__(self, items: Items) -> None:
-        self.item_ids = items.item_ids
         self._items = items
+        self._ids = _Ids(items)
         self._min_ages = np.array(items.min_ages, np.int64) if items.min_ages else None
 
     def __len__(self) -> int:
-        return len(self.item_ids)
+        return self._items.count
 
     def rows(self, item_ids: Iterable[str]) -> list[int]:
         """The rows of those item ids that the catalogue has; the others are passed over."""
@@ -41,10 +41,9 @@ class Catalogue:
         """bool [items]: those for older users than that; None: no age rating is known."""
         return None if self._min_ages is None else self._min_ages > age
 
-    @cached_property
-    def ids_by_row(self) -> NDArray[np.object_]:
-        """object [items]: the item ids, for looking up many at once."""
-        return np.array(self.item_ids, np.object_)
+    def item_ids(self, rows: NDArray[np.int32] | NDArray[np.intp]) -> list[str]:
+        """The ids of some rows."""
+        return list(map(self._ids.__getitem__, rows.tolist()))
 
     @cached_property
     def genres(self) -> Categories:
@@ -55,6 +54,17 @@ class Catalogue:
     def directors(self) -> Categories:
         """The items' directors."""
         return Categories(self._items, "directors")
+
+
+class _Ids(dict[int, str]):
+    """Row → item id, of the items that were asked for: those of one list are often those of the next."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+
+    def __missing__(self, row: int) -> str:
+        found = self[row] = self._items.item_id(row)
+        return found
 
 
 @dataclass(frozen=True)
@@ -156,8 +166,9 @@ class AppliedFilter:
         if self._predicate is None:
             return Kept(mask)
         failures: list[UsageError] = []
-        for row in np.flatnonzero(mask).tolist():
-            answer = _ask(self._predicate, self._item_ids[row])
+        may = np.flatnonzero(mask)
+        for row, item_id in zip(may.tolist(), self._item_ids(may), strict=True):
+            answer = _ask(self._predicate, item_id)
             if isinstance(answer, UsageError):
                 failures.append(answer)
             mask[row] = answer is True

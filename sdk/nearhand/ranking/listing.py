@@ -68,13 +68,11 @@ class Listing:
         Args:
             categories: those of the policy's kind, if they are known already.
         """
-        self._count = len(items.item_ids)
+        self._count = items.count
         self._diversity = float(policy.diversity)
         self._exploration = policy.exploration
         self._cap = policy.category_cap
-        self._codes = None
-        if policy.category_cap:
-            self._codes = (categories or Categories(items, policy.category)).codes
+        self._categories = (categories or Categories(items, policy.category)) if policy.category_cap else None
         self._freshness = float(policy.freshness.weight) if policy.freshness and items.added_at else 0.0
         if policy.freshness and self._freshness:
             self._half_life_ms = max(float(policy.freshness.half_life_days) * _DAY_MS, 1.0)
@@ -160,7 +158,7 @@ class Listing:
             relevance * (1.0 - self._diversity),
             vectors.take(order, axis=0) if self._diversity else None,
             self._diversity * score_range,
-            self._codes,
+            self._categories,
             self._cap,
         )
         pins = self._pins(pinned or {}, keep, k, pool)
@@ -253,7 +251,7 @@ class _Pool:
         relevance: NDArray[np.float64],
         vectors: NDArray[np.float32] | None,
         likeness_weight: float,
-        codes: NDArray[np.int32] | None,
+        categories: Categories | None,
         cap: int,
     ) -> None:
         """
@@ -261,7 +259,7 @@ class _Pool:
             rows: ascending.
             relevance: what a value is before likeness is taken off; becomes the pool's own.
             vectors: None: likeness does not count.
-            codes: of the whole catalogue; None: categories do not count.
+            categories: None: they do not count.
         """
         self._rows = rows
         self._relevance = relevance  # -inf for those that are not left
@@ -271,15 +269,15 @@ class _Pool:
         self._values = np.empty(len(rows))
         self._compared = False
         self._likeness_weight = likeness_weight
-        self._all_codes = codes
-        self._codes = None if codes is None else codes.T.take(rows, axis=1)  # [categories of an item, candidates]
+        self._categories = categories
+        self._codes = None if categories is None else categories.codes(rows).T.copy()  # [categories, candidates]
         self._cap = cap
         self._counts: dict[int, int] = {}
 
     def pin(self, row: int) -> bool:
         """Take an item's room in its categories now, to place it later; False: one of them is full."""
-        if self._all_codes is not None and any(
-            self._counts.get(code) == self._cap for code in self._all_codes[row].tolist()
+        if self._categories is not None and any(
+            self._counts.get(code) == self._cap for code in self._categories.codes_of(row)
         ):
             return False
         index = int(self._rows.searchsorted(row))
@@ -323,9 +321,9 @@ class _Pool:
 
     def _count(self, row: int) -> None:
         """Count an item in its categories; what is in one that is full then is not left."""
-        if self._all_codes is None or self._codes is None:
+        if self._categories is None or self._codes is None:
             return
-        for code in self._all_codes[row].tolist():
+        for code in self._categories.codes_of(row):
             if code >= 0:
                 self._counts[code] = count = self._counts.get(code, 0) + 1
                 if count == self._cap:

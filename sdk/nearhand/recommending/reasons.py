@@ -105,7 +105,7 @@ class Reasons:
             parts = explaining.contributions(pool.user.history_vectors[: len(history)], confidences, vectors)
             if not pool.is_ranked or self._ranker is None:
                 return explaining.explain(history, parts, self._items, self._verbs, self._locale)
-            item_ids = tuple(self._items.item_ids[row] for row in listed.rows.tolist())
+            item_ids = tuple(self._items.item_id(row) for row in listed.rows.tolist())
             asked = _Asked(item_ids, context, self._retrieval_scores(pool, confidences, listed))
             return [
                 explaining.explain(examined, lost, self._items, self._verbs, self._locale)[0]

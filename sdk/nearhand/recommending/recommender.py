@@ -385,13 +385,10 @@ class Recommender:
         assert self._ranker is not None
         assert self._features is not None  # a ranker reads features
         with self._ranker() as (ranker, rows):
-            vector, candidates = self._features.candidates(self._ids(pool.rows), context)
+            item_ids = self._catalogue.item_ids(pool.rows)
+            vector, candidates = self._features.candidates(item_ids, context, rows=pool.rows)
             scores = ranker.scores(rows.rows(vector, candidates, context, pool.retrieval_scores))
         return pool.ranked(scores)
-
-    def _ids(self, rows: NDArray[np.int32]) -> list[str]:
-        found: list[str] = self._catalogue.ids_by_row[rows].tolist()
-        return found
 
     def _list(
         self,
@@ -459,7 +456,7 @@ class Recommender:
         self, row: int, score: float, explanation: Explanation, source: Source, list_id: str, place: int, chance: float
     ) -> Recommendation:
         return Recommendation(
-            item_id=self._items.item_ids[row],
+            item_id=self._items.item_id(row),
             title=self._items.title(row),
             score=score,
             explanation=explanation,

@@ -37,7 +37,7 @@ class Sources:
         self._retriever = retriever
         self._candidates = candidates
         self._is_ranked = is_ranked
-        self._popularity = Popularity(self._counts)
+        self._popularity = Popularity(self._counts, items.by_popularity)
         self._known_vectors: dict[int, NDArray[np.float32]] = {}
         self._last_vectors: tuple[list[int], NDArray[np.float32]] = ([], np.empty((0, 0), np.float32))
 

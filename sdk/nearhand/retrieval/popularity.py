@@ -13,10 +13,18 @@ from nearhand.retrieval.retriever import Excluded, as_mask
 class Popularity:
     """The catalogue in order of positive training interactions, most first, ties by row."""
 
-    def __init__(self, counts: Sequence[int] | NDArray[np.int64]) -> None:
+    def __init__(
+        self, counts: Sequence[int] | NDArray[np.int64], by_popularity: NDArray[np.int32] | None = None
+    ) -> None:
+        """
+        Args:
+            by_popularity: the rows in that order, where it is known.
+        """
         self._counts = np.asarray(counts, np.int64)
         self._total = max(int(self._counts.sum()), 1)
-        self._order = np.argsort(-self._counts, kind="stable").astype(np.int32)
+        if by_popularity is None:
+            by_popularity = np.argsort(-self._counts, kind="stable").astype(np.int32)
+        self._order = by_popularity
 
     def top(self, *, exclude: Excluded, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The ``k`` most popular rows that are not excluded, and their share of all interactions as score."""
