@@ -159,9 +159,9 @@ def same_items(found: Items, items: Items) -> None:
 def same_lookups(found: PreparedItems, items: Items) -> None:
     """Of rows, ids and titles: one by one, and of all at once."""
     prepared = vars(found)["_prepared"]
-    asked = [*items.item_ids, "", "m_", "\n", "\ud800", None, 3]
+    asked: list[Any] = [*items.item_ids, "", "m_", "\n", "\ud800", None, 3]
     for rows in (PreparedItems(prepared).rows, found.rows):
-        assert [rows.get(each, -1) for each in asked] == [items.rows.get(each, -1) for each in asked]  # type: ignore[call-overload]
+        assert [rows.get(each, -1) for each in asked] == [items.rows.get(each, -1) for each in asked]
         assert [each in rows for each in asked] == [each in items.rows for each in asked]
         assert [rows[each] for each in items.item_ids] == list(range(items.count))
         assert len(rows) == len(items.rows)
