@@ -26,6 +26,8 @@ A message is one line that says where, what is wrong, and what to do next.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class NearhandError(Exception):
     """Root of the SDK's errors.
@@ -42,6 +44,16 @@ class NearhandError(Exception):
         self.remedy = remedy
         head = f"{place}: {problem}" if place else problem
         super().__init__(f"{head}; {remedy}" if remedy else head)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are copied and pickled by their message alone, which no subclass takes as its only argument.
+        return _again, (type(self), self.args, vars(self))
+
+
+def _again(kind: type[NearhandError], args: tuple[Any, ...], fields: dict[str, Any]) -> NearhandError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(fields)
+    return error
 
 
 class UsageError(NearhandError):

@@ -394,6 +394,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no epoch": (lambda c: c.pop("epoch"), "is damaged.*epoch"),
     "an epoch before its events": (lambda c: c.update(epoch=0), "the epoch is 0"),
     "a huge epoch": (lambda c: c.update(epoch=2**63), "64 bits"),
+    "an epoch that nothing can follow": (lambda c: c.update(epoch=2**63 - 1), "the epoch is 9223372036854775807"),
     "a fraction of a time": (lambda c: c.update(exported_at=1.5), "64 bits"),
     "events as an object": (lambda c: c.update(events={}), "events is not a list"),
     "an event of another shape": (lambda c: c["events"].append({"event": "item_viewed"}), r"events\[1\]\.event_id"),

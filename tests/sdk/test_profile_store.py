@@ -375,6 +375,21 @@ def test_a_profile_that_cannot_be_destroyed_is_told(tmp_path: Path) -> None:
         destroy_profile(tmp_path)
 
 
+def test_what_is_no_folder_of_a_profile_is_not_destroyed(tmp_path: Path) -> None:
+    folder = tmp_path / "profiles" / "anna"
+    with closing(open_store(folder / "profile.db")) as store:
+        store.put("a", b"1")
+    wrong: list[Any] = [tmp_path, str(tmp_path), "", 5, None, "a\0b"]
+    for place in wrong:
+        with pytest.raises(UsageError) as caught:
+            destroy_profile(place)
+        assert caught.value.place == "destroy_profile(folder)"
+        assert caught.value.remedy
+    assert (folder / "profile.db").exists()
+    destroy_profile(str(folder))
+    assert list(folder.iterdir()) == []
+
+
 def test_destroying_goes_on_where_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(BaseException):
         pass

@@ -23,6 +23,7 @@ from nearhand.profile import ERASING, ProfileStore
 from nearhand.records import dataclass
 
 _LESS_LIKE_KEPT = 100
+_MOST_RESETS = 2**53  # nobody has made so many, and the next one, or an erasure, has to be able to count on
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Privacy:
 
     def block(self, *, item_id: str | None = None, category: str | None = None) -> None:
         """Never recommend an item, or the items of a category: a genre or a director, as the catalogue writes it.
+
+        The latest 10,000 items and 10,000 categories stay blocked.
 
         Raises:
             UsageError: not exactly one of the two is given, or no item is of that category.
@@ -254,7 +257,11 @@ class Privacy:
             UsageError: the profile has events, or the file is no profile. EventError: an event is malformed.
             StorageError: it cannot be read or written. In each case the profile is as before.
         """
-        archive = read_profile(path_of(path, "import_(path)"))
+        source = path_of(path, "import_(path)")
+        archive = read_profile(source)
+        if not 0 <= archive.epoch < _MOST_RESETS:
+            problem = f"is damaged (the epoch is {archive.epoch})"
+            raise UsageError(problem, place=str(source), remedy="give a file that privacy.export has written")
         kept = self._kept
         values = {NAME: serialize(archive.preferences), **{name: archive.values.get(name) for name in kept.values}}
         journals = {name: archive.journals.get(name, ()) for name in kept.journals}

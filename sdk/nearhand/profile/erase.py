@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nearhand.errors import StorageError
+from nearhand.bundle.durable import path_of
+from nearhand.errors import StorageError, UsageError
 from nearhand.events.quarantine import delete_quarantined, files_of, sync_folder
 
 _DATABASES = ("events.db", "pushed.db", "profile.db")
 _LOCK = "sync.lock"
 
 
-def destroy_profile(folder: Path) -> None:
+def destroy_profile(folder: str | Path) -> None:
     """Delete all that a profile stores, quarantined files included, without opening any of it; no key is needed.
 
     The profile must be closed, in every process. Done again, it goes on where it was stopped, and a profile that is not
@@ -22,8 +23,14 @@ def destroy_profile(folder: Path) -> None:
         folder: the profile's own, ``profiles/<name>`` in the app's data folder.
 
     Raises:
+        UsageError: it is no path, or that of an app's whole data folder; nothing was deleted.
         StorageError: a file could not be deleted; others may have been.
     """
+    folder = path_of(folder, "destroy_profile(folder)")
+    if (folder / "profiles").is_dir():
+        problem = f"{str(folder)!r} is a data folder, and not that of one profile"
+        remedy = "give profiles/NAME in it, such as profiles/default"
+        raise UsageError(problem, place="destroy_profile(folder)", remedy=remedy)
     if not folder.is_dir():
         return
     try:
