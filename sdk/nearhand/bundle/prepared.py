@@ -24,16 +24,18 @@ from inspect import get_annotations
 from pathlib import Path
 from struct import Struct
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.grouped import Grouped
 from nearhand.bundle.schema import Items, NumberColumn
 from nearhand.errors import BundleIntegrityError
 from nearhand.records import parts
 from nearhand.version import __version__
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PREPARED_PATH = "+prepared"
 """Its name in the slot, which no file of a bundle can have."""

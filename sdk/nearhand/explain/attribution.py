@@ -11,10 +11,14 @@ w − u·(p − d·z_hᵀw) / (1 − d·z_hᵀu).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ONE_THREAD = 1 << 18
 """Multiplications in a product, up to which OpenBLAS begins no threads (its ``GEMM_MULTITHREAD_THRESHOLD``)."""

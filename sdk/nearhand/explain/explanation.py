@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
 from nearhand.records import dataclass
 from nearhand.retrieval import HistoryItem
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from nearhand.explain.texts import Message
 
 Basis: TypeAlias = Literal["score", "device"]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import ModelError, UsageError
 from nearhand.explain.texts import Message, listed_phrases, say
 from nearhand.features import Program
 from nearhand.features import views as schema
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Direction: TypeAlias = Literal["lower", "higher", "usual", "different"]
 Kind: TypeAlias = Literal["amount", "count", "time", "category"]

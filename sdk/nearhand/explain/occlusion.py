@@ -9,12 +9,15 @@ each stands in for the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import ModelError, UsageError
 from nearhand.retrieval import HistoryItem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LIMIT = 12
 """How many history items are occluded for a list, unless the caller says otherwise: each is one more run of it."""

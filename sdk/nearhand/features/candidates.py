@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import repeat
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.features import views as schema
 from nearhand.features.compile import (
@@ -32,7 +31,10 @@ from nearhand.features.state import TextStamps
 from nearhand.features.steps import apply_steps_to_array, codes, encoder, is_integer
 from nearhand.records import dataclass
 
-Table: TypeAlias = Callable[[NDArray[np.intp]], NDArray[Any]]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Table: TypeAlias = "Callable[[NDArray[np.intp]], NDArray[Any]]"
 """Some rows of a table: intp [n], −1 for the last → [n], or [n, width]."""
 
 LARGEST = float(np.finfo(np.float32).max)

@@ -11,10 +11,9 @@ import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import ProgramError, UsageError
 from nearhand.features.candidates import LARGEST, Candidates, ItemColumns, Note, compile_item_output
@@ -35,6 +34,9 @@ from nearhand.features.program import Program
 from nearhand.features.state import DAY_MS, State
 from nearhand.hashing import sha256
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STATE_FORMAT = 1
 _TRIM_EVERY = 256

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.grouped import Grouped, grouped
 from nearhand.bundle.schema import Items, NumberColumn
@@ -19,6 +18,9 @@ from nearhand.features.parts import MAX_VALUE
 from nearhand.features.steps import bound_number
 from nearhand.hashing import sha256
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Cell: TypeAlias = int | float | str | tuple[str, ...] | None
 

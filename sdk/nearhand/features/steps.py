@@ -5,18 +5,20 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.features.arithmetic import symmetric_log, symmetric_log_array
 from nearhand.features.parts import MAX_VALUE, Bucket, Clip, Encode, Log, Normalize, Step
 from nearhand.features.program import Program
 from nearhand.hashing import murmur3_32
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Apply: TypeAlias = Callable[[float], float]
-ApplyArray: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+ApplyArray: TypeAlias = "Callable[[NDArray[np.float64]], NDArray[np.float64]]"
 EncodeText: TypeAlias = Callable[[str | None], int]
 
 

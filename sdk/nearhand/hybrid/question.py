@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import NearhandError, UsageError
 from nearhand.features import CompiledProgram, FeatureVector
@@ -15,6 +15,9 @@ from nearhand.hybrid.messages import ModelMetadata
 from nearhand.hybrid.tensors import Array, TensorSpec, names, refuse
 from nearhand.ranking import SentFeatures
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class OtherCatalogueError(NearhandError):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.clock import Clock
 from nearhand.errors import CancelledError, NearhandError, StorageError, UsageError
@@ -30,6 +30,9 @@ from nearhand.network import AnswerTooLargeError, DeadlineError, NetworkError, T
 from nearhand.privacy import Audit
 from nearhand.records import dataclass
 from nearhand.retrieval import HistoryItem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _DAY_MS = 86_400_000
 _ANSWER_BYTES = 262_144

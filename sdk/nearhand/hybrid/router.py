@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import UsageError
 from nearhand.hybrid.breaker import BreakerState
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Network: TypeAlias = Literal["unmetered", "metered", "none", "unknown"]
 Where: TypeAlias = Literal["local", "cloud", "both"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.serving import Learning
 from nearhand.errors import UsageError
 from nearhand.events import JSON
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_DIMENSION = 65  # 64 features and a bias
 MAX_REWARD = 10.0

@@ -6,15 +6,18 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.clock import Clock
 from nearhand.errors import StorageError, UsageError
 from nearhand.events import RecordedEvent, Scalar
 from nearhand.profile import ProfileStore
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 JOURNAL = "exposure"
 

@@ -6,10 +6,9 @@ import json
 import threading
 from collections.abc import Iterable, Mapping
 from types import NoneType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.serving import Learning
 from nearhand.errors import UsageError
@@ -19,6 +18,9 @@ from nearhand.learning.bandit import LinearBandit
 from nearhand.learning.exposures import Exposures, UnreadableExposureError
 from nearhand.monitoring import Meter
 from nearhand.profile import ProfileStore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VALUE = "bandit"
 PROJECTED = 32

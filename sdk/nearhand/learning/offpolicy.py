@@ -7,13 +7,15 @@ policy does had a propensity of 0. The decisions may have been those of a policy
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import UsageError
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Interval: TypeAlias = Literal["normal", "bootstrap"]
 

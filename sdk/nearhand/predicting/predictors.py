@@ -9,7 +9,6 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 import nearhand.explain as explaining  # most of it is imported when the first reason is read
 from nearhand.bundle.manifest import Manifest
@@ -21,6 +20,8 @@ from nearhand.ranking import FeatureRows, Predictor, TableRows
 from nearhand.records import dataclass
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from nearhand.explain import FeatureAttribution
 
 Kind: TypeAlias = Literal["prediction", "segment"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.grouped import Grouped, grouped
 from nearhand.bundle.schema import Items
 from nearhand.bundle.serving import CategoryKind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Categories:

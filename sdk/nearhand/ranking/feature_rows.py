@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.fields import nearest
 from nearhand.bundle.tables import Column, TableModel
@@ -27,6 +26,9 @@ from nearhand.events import Scalar
 from nearhand.features import CandidateFeatures, CompiledProgram, FeaturePlace, FeatureVector
 from nearhand.ranking.rows import MISSING, UNKNOWN, RowEncoder, TableRows, _code, _number
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CONTEXT = "context."
 RETRIEVAL_SCORE = "retrieval.score"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
 from nearhand.errors import UsageError
 from nearhand.ranking.categories import Categories
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Predicate = Callable[[str], bool]
 """An app's own rule: item id → whether it may be recommended."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
 from nearhand.bundle.serving import Exploration, ListPolicy
@@ -15,6 +14,9 @@ from nearhand.errors import ModelError, UsageError
 from nearhand.features.arithmetic import decayed
 from nearhand.ranking.categories import Categories
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _DAY_MS = 86_400_000
 _LOG2_E = 1.4426950408889634  # nearest float64

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle import BundleFolder, open_slot
 from nearhand.bundle.durable import storage_errors
@@ -21,6 +20,9 @@ from nearhand.ranking.rows import RowEncoder, Table, TableRows
 from nearhand.records import dataclass
 from nearhand.runtime import Runtime, Session, installed_runtimes
 from nearhand.version import __version__
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BATCH = 1024
 """At most so many rows are given to a runtime at once, which bounds its memory."""

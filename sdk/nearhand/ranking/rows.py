@@ -6,18 +6,20 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.fields import listed
 from nearhand.bundle.tables import Column
 from nearhand.errors import UsageError
 from nearhand.records import dataclass
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Value: TypeAlias = str | float | bool | None
-Table: TypeAlias = Sequence[Mapping[str, Value]] | Mapping[str, Value | Sequence[Value] | NDArray[Any]]
+Table: TypeAlias = "Sequence[Mapping[str, Value]] | Mapping[str, Value | Sequence[Value] | NDArray[Any]]"
 """Rows: one mapping for each, or one mapping of columns. In the latter a single value stands for the same value in
 every row; if all are single values there is one row.
 """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.tables import TableGolden
 from nearhand.errors import ModelError
 from nearhand.ranking.rows import RowEncoder, TableRows
 from nearhand.runtime import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def check_table_golden(session: Session, encoder: RowEncoder, golden: TableGolden, *, place: str) -> None:

@@ -7,15 +7,18 @@ profile follow from features of the profile: only these are sent, and the same f
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import UsageError
 from nearhand.features import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector
 from nearhand.features.candidates import Candidates
 from nearhand.features.compile import Frame
 from nearhand.ranking.feature_rows import feature_places
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class SentFeatures:

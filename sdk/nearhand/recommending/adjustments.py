@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.serving import ListPolicy
 from nearhand.ranking import Catalogue
 from nearhand.recommending.pool import Pool
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from nearhand.learning import Learner
 
 _LESS = 3.0

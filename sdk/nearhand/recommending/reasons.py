@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 import nearhand.explain as explaining  # most of it is imported when the first reason is read
 from nearhand.bundle.schema import Items
@@ -22,9 +21,12 @@ from nearhand.recommending.pool import Pool
 from nearhand.records import dataclass
 from nearhand.retrieval import HistoryItem
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 T = TypeVar("T")
 
-_Losses: TypeAlias = tuple[Sequence[HistoryItem], NDArray[np.float64]]
+_Losses: TypeAlias = "tuple[Sequence[HistoryItem], NDArray[np.float64]]"
 """Some history items, and what a score loses without each: float64 [1, history items]."""
 
 _MORE = 100

@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.manifest import Retrieval
 from nearhand.bundle.schema import Items
@@ -37,6 +36,8 @@ from nearhand.retrieval import HistoryFold, HistoryItem, Retriever, padded
 
 if TYPE_CHECKING:
     from random import Random
+
+    from numpy.typing import NDArray
 
     from nearhand.learning import Learner
     from nearhand.recommending.reranker import Asked, Reranker

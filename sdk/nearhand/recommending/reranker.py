@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.features import FeatureVector
 from nearhand.retrieval import HistoryItem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Reranked(Protocol):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Items
 from nearhand.errors import ModelError
 from nearhand.ranking import AppliedFilter
 from nearhand.recommending.pool import Pool
 from nearhand.retrieval import Candidates, HistoryItem, Popularity, Retriever, padded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _EXTRA = 20
 """Candidates that each other source than the encoder adds where a ranker tells them apart."""

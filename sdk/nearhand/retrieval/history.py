@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.schema import Policy
 from nearhand.events import RecordedEvent
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PADDING_ROW = -1
 

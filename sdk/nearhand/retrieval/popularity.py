@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.retrieval.retriever import Excluded, as_mask
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Popularity:

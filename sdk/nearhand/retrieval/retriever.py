@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.errors import ModelError
 from nearhand.records import dataclass
 from nearhand.runtime import Session
 
-Excluded: TypeAlias = Collection[int] | NDArray[np.bool_]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Excluded: TypeAlias = "Collection[int] | NDArray[np.bool_]"
 """Item rows, or True for each of them in bool [items]."""
 
 _SPARE = 300

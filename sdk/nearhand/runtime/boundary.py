@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.schema import TensorSpec
 from nearhand.errors import ModelError
 from nearhand.runtime.protocol import Tensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _dtype = cache(np.dtype)  # of a name; making one takes as long as the rest of the checks
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from nearhand.bundle.schema import RuntimeName
 from nearhand.errors import ModelError, NearhandError
 from nearhand.runtime.boundary import runtime_failure
 from nearhand.runtime.protocol import Runtime, Session, Tensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def guarded(runtimes: Mapping[RuntimeName, Callable[[], Runtime]]) -> dict[RuntimeName, Callable[[], Runtime]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, cast
 
 from nearhand.bundle.schema import RuntimeName, TensorSpec
 from nearhand.errors import ModelError
 from nearhand.runtime.boundary import check_inputs, runtime_failure
 from nearhand.runtime.protocol import Session, Tensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from importlib import import_module, util
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.schema import RuntimeName, TensorSpec
 from nearhand.errors import ModelError
 from nearhand.runtime import DISTRIBUTIONS
 from nearhand.runtime.boundary import check_inputs, runtime_failure
 from nearhand.runtime.protocol import Session, Tensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class TFLiteRuntime:
