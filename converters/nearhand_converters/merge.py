@@ -7,6 +7,7 @@ refused where an app does (models, event types, decisions).
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -162,7 +163,7 @@ def _in_order(parts: Sequence[_Part]) -> list[_Part]:
 
 
 def _check_identity(name: str, version: str) -> None:
-    if not NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise UsageError(f"is {name!r}", place="name", remedy="use lowercase words joined by '-' or '_'")
     try:
         semantic_version(version)

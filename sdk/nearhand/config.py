@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from nearhand.errors import UsageError
@@ -10,7 +9,7 @@ from nearhand.records import dataclass
 
 Durability = Literal["process", "power"]
 
-_PROFILE = re.compile(r"(?=.*[a-z0-9])[a-z0-9_-]{1,64}")
+_ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Config:
                     place=f"Config.{field}",
                     remedy="use one of " + ", ".join(repr(choice) for choice in allowed),
                 )
-        if not (isinstance(self.profile, str) and _PROFILE.fullmatch(self.profile)):
+        if not (isinstance(self.profile, str) and _is_profile(self.profile)):
             raise UsageError(
                 f"{self.profile!r} is not a profile name",
                 place="Config.profile",
@@ -79,3 +78,8 @@ class Config:
                     place=f"Config.{field}",
                     remedy=f"use an integer from {lowest:,} to {highest:,}",
                 )
+
+
+def _is_profile(name: str) -> bool:
+    letters = frozenset(name)
+    return len(name) <= 64 and letters <= _ALPHANUMERIC | {"-", "_"} and not letters.isdisjoint(_ALPHANUMERIC)

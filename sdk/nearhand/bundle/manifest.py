@@ -5,6 +5,7 @@ Nothing else may be in the bundle.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import field
 
@@ -73,7 +74,7 @@ class Manifest:
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
+        if not re.fullmatch(NAME, self.name):
             raise ValueError(f"name {self.name!r} is not lowercase words joined by '-' or '_'")
         semantic_version(self.version)
         semantic_version(self.min_sdk)

@@ -27,8 +27,8 @@ Role = Literal["encoder", "index"]
 NumberColumn = Literal["years", "popularity", "min_ages", "added_at"]
 """A column of integers of the catalogue."""
 
-NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
-_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
+NAME = r"[a-z0-9]+(?:[-_][a-z0-9]+)*"
+_VERSION = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
 _SHA256 = r"[0-9a-f]{64}"
 
 
@@ -38,7 +38,7 @@ def semantic_version(text: str) -> tuple[int, int, int]:
     Raises:
         ValueError: not three dotted numbers without leading zeros.
     """
-    match = _VERSION.fullmatch(text)
+    match = re.fullmatch(_VERSION, text, re.ASCII)
     if match is None:
         raise ValueError(f"version {text!r} is not MAJOR.MINOR.PATCH")
     major, minor, patch = match.groups()

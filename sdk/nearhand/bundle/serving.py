@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -141,7 +142,7 @@ class Rule:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.action):
+        if not re.fullmatch(NAME, self.action):
             raise FieldError("action", f"is {self.action!r}", "use lowercase words joined by '-' or '_'")
 
 
@@ -187,7 +188,7 @@ class DecisionPolicy:
 
     def __post_init__(self) -> None:
         for field, text in (("name", self.name), ("otherwise", self.otherwise)):
-            if not NAME.fullmatch(text):
+            if not re.fullmatch(NAME, text):
                 raise FieldError(field, f"is {text!r}", "use lowercase words joined by '-' or '_'")
         if not self.rules:
             raise FieldError("rules", "is empty", "give at least one rule")

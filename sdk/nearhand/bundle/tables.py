@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from decimal import Decimal
 from itertools import accumulate
@@ -164,7 +165,7 @@ class TableModel:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
+        if not re.fullmatch(NAME, self.name):
             raise ValueError(f"name {self.name!r} is not lowercase words joined by '-' or '_'")
         if not self.variants:
             raise ValueError(f"the {self.role} {self.name!r} has no variant")

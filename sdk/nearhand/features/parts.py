@@ -22,7 +22,7 @@ MAX_DAYS = 3650
 
 ZERO = Decimal(0)
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
+_DURATION = r"([1-9][0-9]{0,8})([smhdw])"
 _VIEW_NAME = r"[a-z][a-z0-9_]{0,63}"
 _TEXT_OPERANDS = ("item_id", "event", "local_hour", "weekday")
 _MIN_SCALE = Decimal("1E-15")
@@ -34,7 +34,7 @@ def milliseconds(duration: str) -> int:
     Raises:
         ValueError: not a whole number and one of s, m, h, d, w; zero; or longer than 3,650 days.
     """
-    match = _DURATION.fullmatch(duration)
+    match = re.fullmatch(_DURATION, duration)
     value = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 0 < value <= MAX_DAYS * _UNITS["d"]:
         raise ValueError(f"{duration[:40]!r} is not a duration from 1s to {MAX_DAYS}d")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -22,8 +23,6 @@ _DAY_MS = 86_400_000
 _LOG2_E = 1.4426950408889634  # nearest float64
 _LN_2 = 0.6931471805599453
 _OCTAVES, _STEPS = 64, 256
-_POWERS = np.ldexp([decayed(step, _STEPS) for step in range(_STEPS)], -np.arange(_OCTAVES + 1)[:, None]).ravel()
-"""2^(−i/256) for i = 0 … 64·256, and on to the end of that octave."""
 _GRID = 2.0**24
 _COLDEST = 1e-9  # in spreads of the scores: what is that much worse is then never drawn, and no quotient overflows
 _LARGEST = 1e100  # a lift in spreads: the difference of two is far from overflowing
@@ -417,9 +416,16 @@ def _halved(x: NDArray[np.float64]) -> NDArray[np.float64]:
     exact = np.minimum(x, _OCTAVES) * _STEPS
     steps = np.rint(exact)
     y = (steps - exact) * (_LN_2 / _STEPS)
-    powers = _POWERS[steps.astype(np.intp)]
+    powers = _powers()[steps.astype(np.intp)]
     found: NDArray[np.float64] = powers + powers * y * (1.0 + y * (1 / 2 + y * (1 / 6)))
     return found
+
+
+@cache
+def _powers() -> NDArray[np.float64]:
+    """2^(−i/256) for i = 0 … 64·256, and on to the end of that octave."""
+    octave = [decayed(step, _STEPS) for step in range(_STEPS)]
+    return np.ldexp(octave, -np.arange(_OCTAVES + 1)[:, None]).ravel()
 
 
 def _listed(places: list[tuple[int, int, float, float]], order: NDArray[np.intp]) -> Listed:
