@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,12 +11,12 @@ else:
     # Importing hashlib loads OpenSSL: 4 MB and some milliseconds, for hashes of a few kilobytes. Python has a SHA-256
     # of its own, whose module has no documented name; where it is not found, hashlib's is as good.
     try:
-        from _sha2 import sha256  # CPython 3.12 and later
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha256
+        else:
+            from _sha256 import sha256
     except ImportError:
-        try:
-            from _sha256 import sha256  # CPython 3.11
-        except ImportError:
-            from hashlib import sha256  # noqa: F401 - see above
+        from hashlib import sha256  # noqa: F401 - see above
 
 _MASK = 0xFFFFFFFF
 

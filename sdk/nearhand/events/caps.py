@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import NamedTuple
 
 from nearhand.cipher import Cipher
 from nearhand.errors import StorageError, UsageError
-from nearhand.events.outbox import note_evicted
 from nearhand.events.rows import COLUMNS, SIZE, recorded
 from nearhand.events.schema import transaction
 from nearhand.events.state import Checkpointer, checkpoint, save_checkpoint
@@ -79,7 +77,8 @@ def enforce(
         return 0
 
 
-class _Measure(NamedTuple):
+@dataclass(frozen=True)
+class _Measure:
     """The bytes of the stored events up to a sequence number, and a lower bound of their ``recorded_at``."""
 
     through: int
@@ -134,6 +133,8 @@ def _evict(
     last, freed = connection.execute(f"SELECT max(sequence), sum({SIZE}) {going}", bounds).fetchone()
     aged = surplus = 0
     if last is not None:
+        from nearhand.events.outbox import note_evicted
+
         _fold(connection, going, bounds, checkpointer, cipher, as_of)
         connection.execute("DELETE FROM snapshot WHERE through < ?", (last,))
         note_evicted(connection, cutoff, through)

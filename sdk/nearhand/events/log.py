@@ -6,9 +6,10 @@ import reprlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from nearhand.cipher import Cipher
 from nearhand.clock import Clock
@@ -19,13 +20,14 @@ from nearhand.events.database import Database, wipe
 from nearhand.events.event import MAX_ID_CHARACTERS, RESET, Event, RecordedEvent, is_name, json_text, just_recorded
 from nearhand.events.event_types import EventSchema, validate
 from nearhand.events.groups import Groups, Unit
-from nearhand.events.outbox import CONSENTED, STAYS, Outbox, note_forgotten
 from nearhand.events.quarantine import files_of, quarantined, sqlite_code
 from nearhand.events.rows import (
     COLUMNS,
+    CONSENTED,
     EPOCH,
     SEQUENCE,
     SIZE,
+    STAYS,
     Row,
     erase,
     insert_marker,
@@ -48,6 +50,9 @@ from nearhand.events.state import (
 )
 from nearhand.ids import random_id
 
+if TYPE_CHECKING:  # imported when something is sent, or was
+    from nearhand.events.outbox import Outbox
+
 T = TypeVar("T")
 
 
@@ -68,7 +73,6 @@ class EventLog:
             from events; from the moment the file is made, or never. None: nothing is encrypted.
 
     Attributes:
-        outbox: what of the events is still to be sent.
         eviction_failures: how often an append, its event being kept, could not evict what is over the caps.
 
     Raises:
@@ -103,7 +107,13 @@ class EventLog:
         # The app may change its working directory, and ":memory:" is a file here.
         self._database = Database(path.absolute(), clock=clock, durability=durability, cipher=cipher)
         self._seen = self._database.use(self._version)
-        self.outbox = Outbox(self._read, self._write, cipher)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What of the events is still to be sent."""
+        from nearhand.events.outbox import Outbox
+
+        return Outbox(self._read, self._write, self._cipher)
 
     def append(self, event: Event, *, sendable: bool = False) -> RecordedEvent:
         """Keep an event. When this returns, it is stored as durably as the log was asked to.
@@ -187,6 +197,8 @@ class EventLog:
         if not (isinstance(event_id, str) and is_name(event_id, MAX_ID_CHARACTERS)):
             problem = f"{reprlib.repr(event_id)} is no identifier"
             raise UsageError(problem, place="forget(event_id)", remedy="give the event_id of a recorded event")
+        from nearhand.events.outbox import note_forgotten
+
         name = event_id if self._cipher is None else self._cipher.index(event_id)
 
         def delete(connection: sqlite3.Connection) -> bool:

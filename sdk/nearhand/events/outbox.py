@@ -14,12 +14,9 @@ from typing import Any, Protocol, TypeVar
 from nearhand.cipher import Cipher
 from nearhand.events.database import truncate
 from nearhand.events.event import MAX_ID_CHARACTERS, RESET, RecordedEvent, is_name
-from nearhand.events.rows import COLUMNS, recorded
+from nearhand.events.rows import ALLOWED, COLUMNS, CONSENTED, STAYS, recorded
 from nearhand.events.schema import transaction
 from nearhand.records import dataclass
-
-STAYS, CONSENTED, ALLOWED = 0, 1, 2
-"""The lanes: of what stays on the device, of what was recorded with consent to send it, and of what got it later."""
 
 T = TypeVar("T")
 _AT_ONCE = 500

@@ -6,12 +6,15 @@ import json
 import sqlite3
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, TypeAlias
 
 from nearhand.cipher import Cipher
 from nearhand.events.event import RecordedEvent
 from nearhand.events.schema import DamagedError, transaction
+from nearhand.records import parts
+
+STAYS, CONSENTED, ALLOWED = 0, 1, 2
+"""The lanes: of what stays on the device, of what was recorded with consent to send it, and of what got it later."""
 
 Row: TypeAlias = tuple[Any, ...]
 """The values of :data:`COLUMNS`; before the row is stored its ``sequence`` is None, and its ``epoch`` a guess.
@@ -22,7 +25,7 @@ In an encrypted log a stored row is sealed: its ``event_id`` is the cipher's nam
 its texts in one, sealed for that name, and the other texts are empty. Its numbers are in the clear.
 """
 
-COLUMNS = tuple(column.name for column in fields(RecordedEvent))
+COLUMNS = tuple(parts(RecordedEvent))
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM event"
 
 #: What a row takes beside its texts: its numbers, its entry in the index, and its share of pages that are not full.

@@ -15,6 +15,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LARGEST = 2.0**128 - 2.0**104
+"""The largest float32; numpy's ``finfo`` takes a while when it is first asked."""
+
 _STEPS = 256
 _PRECISION = 128
 _LN2 = 0.6931471805599453  # nearest float64

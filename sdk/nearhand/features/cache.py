@@ -21,10 +21,10 @@ from nearhand.cipher import Cipher, clear_index, note_key, opens, require_key
 from nearhand.clock import Clock
 from nearhand.errors import EncryptionError, StorageError, UsageError
 from nearhand.events.schema import transaction
+from nearhand.features.arithmetic import LARGEST
 from nearhand.monitoring import Meter
 from nearhand.records import dataclass
 
-_LARGEST = float(np.finfo(np.float32).max)
 _OVERHEAD_BYTES = 96  # of a row beside its texts and values, roughly
 _SCHEMA = """
 CREATE TABLE pushed (
@@ -380,7 +380,7 @@ def _numbers(values: Sequence[float], place: str) -> np.ndarray[tuple[int], np.d
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UsageError(f"{value!r} is not a finite number", place=place, remedy="push numbers only")
-        if not abs(value) <= _LARGEST:
+        if not abs(value) <= LARGEST:
             raise UsageError(f"{value!r} is too large for float32", place=place, remedy="scale it down")
     return np.array(values, np.float32)
 

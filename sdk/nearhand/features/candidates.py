@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from nearhand.features import views as schema
+from nearhand.features.arithmetic import LARGEST
 from nearhand.features.compile import (
     UNITS_MS,
     Column,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 Table: TypeAlias = "Callable[[NDArray[np.intp]], NDArray[Any]]"
 """Some rows of a table: intp [n], −1 for the last → [n], or [n, width]."""
 
-LARGEST = float(np.finfo(np.float32).max)
 _ABSENT = repeat(-1)
 _NONE = repeat(0)
 _NEVER = repeat(np.nan)

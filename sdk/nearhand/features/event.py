@@ -41,8 +41,3 @@ class ReplayEvent(NamedTuple):
     item_id: str | None
     context: Mapping[str, Any]
     properties: Mapping[str, Any]
-
-
-def visible_from(event: FoldedEvent) -> int:
-    """The first instant whose features may see the event, ms: it has been recorded before, and has happened."""
-    return max(event.recorded_at + 1, event.timestamp)

@@ -7,16 +7,16 @@ replays them from a file, and both run what is here.
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
 from nearhand.errors import ProgramError, UsageError
-from nearhand.features.candidates import LARGEST, Candidates, ItemColumns, Note, compile_item_output
+from nearhand.features.arithmetic import LARGEST
+from nearhand.features.candidates import Candidates, ItemColumns, Note, compile_item_output
 from nearhand.features.compile import (
     Column,
     Emit,
@@ -28,7 +28,6 @@ from nearhand.features.compile import (
     compile_output,
     is_item_view,
 )
-from nearhand.features.event import FoldedEvent, ReplayEvent, visible_from
 from nearhand.features.items import ItemTable
 from nearhand.features.program import Program
 from nearhand.features.state import DAY_MS, State
@@ -37,6 +36,8 @@ from nearhand.records import dataclass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from nearhand.features.event import FoldedEvent
 
 STATE_FORMAT = 1
 _TRIM_EVERY = 256
@@ -151,11 +152,14 @@ def compile_program(program: Program, items: ItemTable) -> CompiledProgram:
     return CompiledProgram(program, items)
 
 
-class _Pending(NamedTuple):
-    visible_from: int
-    sequence: int
-    offered: int  # how many were before it, so that events, which have no order, are never compared
-    event: FoldedEvent
+def visible_from(event: FoldedEvent) -> int:
+    """The first instant whose features may see the event, ms: it has been recorded before, and has happened."""
+    return max(event.recorded_at + 1, event.timestamp)
+
+
+_Pending: TypeAlias = "tuple[int, int, int, FoldedEvent]"
+"""From when on an event is visible, its sequence number, how many were offered before it, so that events, which have no
+order, are never compared; and the event."""
 
 
 class FeatureFold:
@@ -184,10 +188,10 @@ class FeatureFold:
     @property
     def newest_epoch_from(self) -> int:
         """From when on an event of the latest epoch that is known is visible, ms."""
-        newest = max((pending.event.epoch for pending in self._pending), default=self._epoch)
+        newest = max((event.epoch for *_, event in self._pending), default=self._epoch)
         if newest <= self._epoch:
             return 0
-        return min(pending.visible_from for pending in self._pending if pending.event.epoch == newest)
+        return min(at for at, _, _, event in self._pending if event.epoch == newest)
 
     @property
     def pending(self) -> int:
@@ -196,14 +200,20 @@ class FeatureFold:
 
     def offer(self, event: FoldedEvent) -> None:
         """Take note of an event; it is folded once a reading is late enough to see it."""
-        heapq.heappush(self._pending, _Pending(visible_from(event), event.sequence, self._offered, event))
+        from heapq import heappush  # as a rule an app starts with all of its events folded
+
+        heappush(self._pending, (visible_from(event), event.sequence, self._offered, event))
         self._offered += 1
 
     def advance(self, as_of: int) -> None:
         """Fold what is visible at ``as_of``, ms."""
         pending = self._pending
-        while pending and pending[0].visible_from <= as_of:
-            at, _, _, event = heapq.heappop(pending)
+        if not (pending and pending[0][0] <= as_of):
+            return
+        from heapq import heappop  # as above
+
+        while pending and pending[0][0] <= as_of:
+            at, _, _, event = heappop(pending)
             self.visible_from = max(self.visible_from, at)
             self._fold(event)
             if self.events % _TRIM_EVERY == 0:
@@ -265,7 +275,7 @@ class FeatureFold:
             "trimmed_at": self._trimmed_at,
             "epoch": self._epoch,
             "states": [state.dump() for state in self._states],
-            "pending": [_plain(pending.event) for pending in sorted(self._pending)],
+            "pending": [_plain(event) for *_, event in sorted(self._pending)],
         }
         data = json.dumps(content, separators=(",", ":")).encode()
         return sha256(data).digest() + data
@@ -291,7 +301,7 @@ class FeatureFold:
             for state, dumped in zip(fold._states, content["states"], strict=True):
                 state.load(dumped)
             for fields in content["pending"]:
-                fold.offer(ReplayEvent(*fields))
+                fold.offer(_event(fields))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ProgramError(f"is damaged ({error})", place="feature state", remedy=remedy) from error
         return fold
@@ -361,4 +371,12 @@ def to_float32(numbers: Sequence[float]) -> NDArray[np.float32]:
 
 
 def _plain(event: FoldedEvent) -> list[Any]:
+    from nearhand.features.event import ReplayEvent  # as a rule an app starts with none that is ahead of its clock
+
     return [getattr(event, name) for name in ReplayEvent._fields]
+
+
+def _event(fields: Sequence[Any]) -> FoldedEvent:
+    from nearhand.features.event import ReplayEvent  # as above
+
+    return ReplayEvent(*fields)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nearhand.features.event import FoldedEvent
 from nearhand.features.items import ItemTable
 from nearhand.features.parts import MAX_VALUE, Condition
 
-NumberOf = Callable[[FoldedEvent], "int | None"]
-TextsOf = Callable[[FoldedEvent], "tuple[str, ...] | None"]
-Test = Callable[[FoldedEvent], bool]
+if TYPE_CHECKING:
+    from nearhand.features.event import FoldedEvent
+
+NumberOf: TypeAlias = "Callable[[FoldedEvent], int | None]"
+TextsOf: TypeAlias = "Callable[[FoldedEvent], tuple[str, ...] | None]"
+Test: TypeAlias = "Callable[[FoldedEvent], bool]"
 
 
 def number_of(operand: str, decimals: int, items: ItemTable) -> NumberOf:

@@ -12,10 +12,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nearhand.features.arithmetic import decayed, exp2_fraction
-from nearhand.features.event import FoldedEvent
+
+if TYPE_CHECKING:
+    from nearhand.features.event import FoldedEvent
 
 DAY_MS = 86_400_000
 HALF_LIVES = 32

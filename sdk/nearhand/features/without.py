@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nearhand.events import RESET, RecordedEvent
-from nearhand.features.event import FoldedEvent, visible_from
-from nearhand.features.fold import CandidateFeatures, FeatureFold, FeatureVector, to_float32
+from nearhand.features.event import FoldedEvent
+from nearhand.features.fold import CandidateFeatures, FeatureFold, FeatureVector, to_float32, visible_from
 from nearhand.features.removable import Removable, removable
 from nearhand.features.state import State
 
