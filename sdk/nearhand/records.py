@@ -3,40 +3,55 @@
 For each frozen dataclass the standard library writes and compiles the source of six methods when its module is
 imported. For the SDK's hundred classes that was two thirds of the time of its import, and a phone takes several times
 as long. Here nothing is compiled before it pays: what can be shared by all classes is ordinary code, the fields of the
-first instances are set one by one, and the standard library makes a class when somebody inspects it.
+first instances are set one by one, and the standard library makes a class when somebody inspects it. Until then its
+module is not even imported: that takes as long as three of ours.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Any
 
 
-def parts(cls: type) -> Mapping[str, tuple[Any, dataclasses.Field[Any]]]:
-    """The fields of a dataclass: name → its annotation, and what ``dataclasses.field`` says of it.
+def field_names(cls: type) -> tuple[str, ...]:
+    """The names of a dataclass's fields.
 
     Unlike ``dataclasses.fields`` it does not let the standard library make a class that is plain: one that inherits no
     fields, and whose annotations are all of fields that can be given by position.
     """
-    stub = vars(cls).get("__dataclass_fields__")
-    if not isinstance(stub, _Fields) or (annotations := stub.plain(cls)) is None:
+    annotations = _plain(cls)
+    if annotations is not None:
+        return tuple(annotations)
+    from dataclasses import fields
+
+    return tuple(field.name for field in fields(cls))
+
+
+def parts(cls: type) -> Mapping[str, tuple[Any, dataclasses.Field[Any]]]:
+    """The fields of a dataclass: name → its annotation, and what ``dataclasses.field`` says of it.
+
+    A class that is plain is not made, see :func:`field_names`.
+    """
+    import dataclasses
+
+    annotations = _plain(cls)
+    if annotations is None:
         return {field.name: (field.type, field) for field in dataclasses.fields(cls)}
-    own, described = vars(cls), stub.described
-    return {
-        name: (annotation, described.get(name) or dataclasses.field(default=own.get(name, dataclasses.MISSING)))
-        for name, annotation in annotations.items()
-    }
+    own, described = vars(cls), vars(cls)["__dataclass_fields__"].described
+    found = {}
+    for name, annotation in annotations.items():
+        how = described[name].how if name in described else {"default": own.get(name, dataclasses.MISSING)}
+        found[name] = annotation, dataclasses.field(**how)
+    return found
 
 
 if TYPE_CHECKING:
+    import dataclasses
     from dataclasses import dataclass as dataclass  # noqa: PLC0414 - what others import from here
+    from dataclasses import field as field  # noqa: PLC0414
 
-    class _Fields:
-        described: Mapping[str, dataclasses.Field[Any]]
-
-        def plain(self, cls: type) -> dict[str, Any] | None: ...
+    def _plain(cls: type) -> dict[str, Any] | None: ...
 
 else:
     import reprlib
@@ -52,6 +67,22 @@ else:
     _OF_THE_STUB = {"__dict__", "__weakref__", "__init__", "__dataclass_fields__", "__setattr__", "__delattr__"}
     _OF_THE_STUB |= {"__stub__"}
 
+    class _Described:
+        """What ``dataclasses.field`` will be told of a field."""
+
+        __slots__ = ("how",)
+
+        def __init__(self, how):
+            self.how = how
+
+        @property
+        def is_given(self):
+            return self.how.get("init", True)
+
+    def field(**how):
+        """As the standard library's."""
+        return _Described(how)
+
     def dataclass(*, frozen: bool, eq: bool = True, init: bool = True):
         """As the standard library's, for frozen classes: what it makes is the same, but later."""
         if not frozen:
@@ -59,13 +90,18 @@ else:
 
         def prepare(cls: type) -> type:
             own = vars(cls)
-            described = {name: value for name, value in own.items() if isinstance(value, dataclasses.Field)}
+            described = {}
+            for name, value in own.items():
+                if type(value) is _Described:
+                    described[name] = value
+                elif type(value).__name__ == "Field":
+                    raise TypeError(f"use nearhand.records.field for {cls.__name__}.{name}")
             fields = _Fields(cls, described or _NOTHING, init)
-            for name, field in described.items():
-                if field.default is dataclasses.MISSING:
-                    delattr(cls, name)
+            for name, each in described.items():
+                if "default" in each.how:
+                    setattr(cls, name, each.how["default"])
                 else:
-                    setattr(cls, name, field.default)
+                    delattr(cls, name)
             # Nothing here is made for this class alone but the stub: the garbage collector visits it again and again.
             cls.__dataclass_fields__ = fields
             cls.__setattr__ = cls.__delattr__ = _set
@@ -79,6 +115,11 @@ else:
             return cls
 
         return prepare
+
+    def _plain(cls):
+        """The annotations of a class that the standard library need not make; None: it has, or has to."""
+        stub = vars(cls).get("__dataclass_fields__")
+        return stub.plain(cls) if isinstance(stub, _Fields) else None
 
     def make_first(self, *values, **named):
         """The initializer of every class until it is first instantiated."""
@@ -111,8 +152,8 @@ else:
             self.inherits = any("__dataclass_fields__" in vars(base) for base in cls.__mro__[1:-1])
 
         def plain(self, cls):
-            """The annotations of a plain class, see :func:`parts`; None: it is not plain."""
-            if self.inherits or any(field.kw_only is True for field in self.described.values()):
+            """The annotations of a plain class, see :func:`field_names`; None: it is not plain."""
+            if self.inherits or any(each.how.get("kw_only") is True for each in self.described.values()):
                 return None
             annotations = vars(cls).get("__annotations__") or get_annotations(cls)
             texts = " ".join(map(str, annotations.values()))
@@ -130,8 +171,11 @@ else:
 
     def _standard(cls, fields, *, init):
         """What the standard library makes of a class: on the side, so that no thread ever sees half of it."""
+        import dataclasses
+
         namespace = {name: value for name, value in vars(cls).items() if name not in _OF_THE_STUB}
-        made = type(cls)(cls.__name__, cls.__bases__, namespace | fields.described)
+        described = {name: dataclasses.field(**each.how) for name, each in fields.described.items()}
+        made = type(cls)(cls.__name__, cls.__bases__, namespace | described)
         # What refuses changes is compiled too, though it is shared here: only where the standard library insists.
         made = dataclasses.dataclass(frozen=init or fields.inherits, repr=False, eq=False, init=init)(made)
         made.__dataclass_params__.frozen, made.__dataclass_params__.init = True, fields.init
@@ -144,10 +188,12 @@ else:
 
     def _set_one_by_one(cls, fields, annotations):
         """Give a plain class an initializer that sets one field after the other, until compiling one pays."""
-        own, described, missing = vars(cls), fields.described, dataclasses.MISSING
-        names = tuple(name for name in annotations if name not in described or described[name].init)
+        own, described = vars(cls), fields.described
+        names = tuple(name for name in annotations if name not in described or described[name].is_given)
         constants = {name: own[name] for name in annotations if name in own}  # those of described fields are there too
-        makers = {name: each.default_factory for name, each in described.items() if each.default_factory is not missing}
+        makers = {
+            name: each.how["default_factory"] for name, each in described.items() if "default_factory" in each.how
+        }
         known, needed = frozenset(names), frozenset(names) - constants.keys() - makers.keys()
         order = [name for name in annotations if name in known or name in makers]
         is_simple = len(order) == len(names)
@@ -180,11 +226,15 @@ else:
     @cache
     def _values(cls: type):
         """What gives the values that count when two are compared."""
+        import dataclasses
+
         names = [field.name for field in dataclasses.fields(cls) if field.compare]
         return attrgetter(*names) if names else lambda record: ()
 
     @cache
     def _hashed(cls: type):
+        import dataclasses
+
         chosen = [
             field.name for field in dataclasses.fields(cls) if (field.compare if field.hash is None else field.hash)
         ]
@@ -201,8 +251,12 @@ else:
 
     @reprlib.recursive_repr()
     def _repr(self):
+        import dataclasses
+
         shown = [f"{each.name}={getattr(self, each.name)!r}" for each in dataclasses.fields(self) if each.repr]
         return f"{self.__class__.__qualname__}({', '.join(shown)})"
 
     def _set(self, name, value=None):
+        import dataclasses
+
         raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -544,7 +544,7 @@ def test_an_import_that_fails_anywhere_leaves_the_profile_as_it_was(
         p.privacy.block(item_id="m_5")
         p.privacy.set_consent("off")
         before = undrawn(p)
-        journal = [line[1:] for line in p._store.entries("exposure")]
+        journal = [(line.name, line.at, line.content) for line in p._store.entries("exposure")]
         for after in range(100):
             breaking.left = after
             try:
@@ -555,7 +555,7 @@ def test_an_import_that_fails_anywhere_leaves_the_profile_as_it_was(
             finally:
                 breaking.left = -1
             assert undrawn(p) == before, after
-            assert [line[1:] for line in p._store.entries("exposure")] == journal
+            assert [(line.name, line.at, line.content) for line in p._store.entries("exposure")] == journal
             assert p.status().consent == "off"
         assert p.status().events > 100
         assert p.status().consent == "sync"

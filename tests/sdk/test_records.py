@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from nearhand.records import dataclass, parts
+from nearhand.records import dataclass, field, field_names, parts
 
 
 @dataclass(frozen=True)
 class Point:
     x: int
     y: int = 2
-    tags: dict[str, int] = dataclasses.field(default_factory=dict, hash=False)
-    note: str = dataclasses.field(default="", compare=False, repr=False)
+    tags: dict[str, int] = field(default_factory=dict, hash=False)
+    note: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.x < 0:
@@ -46,8 +46,8 @@ class Odd:
     count: ClassVar[int] = 3
     x: int
     twice: dataclasses.InitVar[int] = 0
-    y: int = dataclasses.field(default=5, kw_only=True)
-    z: int = dataclasses.field(default=7, init=False)
+    y: int = field(default=5, kw_only=True)
+    z: int = field(default=7, init=False)
 
     def __post_init__(self, twice: int) -> None:
         object.__setattr__(self, "x", self.x + 2 * twice)
@@ -78,7 +78,7 @@ def fresh() -> type[Any]:
     class Fresh:
         a: int
         b: str = "b"
-        c: list[int] = dataclasses.field(default_factory=list)
+        c: list[int] = field(default_factory=list)
 
     return Fresh
 
@@ -190,7 +190,7 @@ def test_the_hundredth_instance_is_as_the_first() -> None:
 def test_fields_of_other_kinds_are_left_to_the_standard_library() -> None:
     odd = Odd(1, 4, y=6)
     assert (odd.x, odd.y, odd.z, Odd.count) == (9, 6, 7, 3)
-    assert list(parts(Odd)) == ["x", "y", "z"]
+    assert field_names(Odd) == ("x", "y", "z")
     with pytest.raises(TypeError, match="positional"):
         Odd(1, 2, 3)  # type: ignore[call-arg]
 
@@ -202,10 +202,25 @@ def test_parts_are_the_fields(kind: type[Any]) -> None:
         field.name: (field.type, field.default, field.default_factory, field.init) for field in dataclasses.fields(kind)
     }
     for given in (before, parts(kind)):
-        assert list(given) == list(found)
+        assert list(given) == list(found) == list(field_names(kind))
         assert {
             name: (kind, field.default, field.default_factory, field.init) for name, (kind, field) in given.items()
         } == found
+
+
+def test_names_of_fields_make_no_class() -> None:
+    made = fresh()
+    assert field_names(made) == ("a", "b", "c")
+    assert list(parts(made)) == ["a", "b", "c"]
+    assert made.__init__.__name__ == "make_first"
+
+
+def test_a_field_of_the_standard_library_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"nearhand\.records\.field for Mixed\.x"):
+
+        @dataclass(frozen=True)
+        class Mixed:
+            x: int = dataclasses.field(default=1)
 
 
 def test_many_threads_may_be_first() -> None:

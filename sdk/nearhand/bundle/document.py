@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from nearhand.bundle.fields import FieldError, dotted, join, listed, nearest
 from nearhand.errors import BundleFormatError, NearhandError
-from nearhand.records import parts
+from nearhand.records import field_names, parts
 
 T = TypeVar("T")
 Refuse = Callable[[str, str, str], NearhandError]
@@ -207,7 +207,7 @@ def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
 
 @cache
 def _names(kind: type) -> tuple[str, ...]:
-    return tuple(parts(kind))
+    return field_names(kind)
 
 
 @cache

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
 
 from nearhand.bundle.fields import FieldError
 from nearhand.bundle.schema import (
@@ -26,7 +25,7 @@ from nearhand.bundle.serving import DecisionPolicy, ListPolicy
 from nearhand.bundle.tables import TableModel, VocabulariesReference
 from nearhand.errors import UsageError
 from nearhand.events.event_types import EventSchema, check_event_types
-from nearhand.records import dataclass, parts
+from nearhand.records import dataclass, field, field_names
 
 
 @dataclass(frozen=True)
@@ -185,4 +184,4 @@ class Manifest:
 
 
 _REBUILD = "build the bundle again with `nearhand convert`"
-_RETRIEVAL = tuple(parts(Retrieval))
+_RETRIEVAL = field_names(Retrieval)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nearhand.bundle.grouped import grouped
 from nearhand.bundle.prepared import LENGTH, MAGIC, START, gap
 from nearhand.bundle.schema import Items, NumberColumn
-from nearhand.records import parts
+from nearhand.records import field_names
 from nearhand.version import __version__
 
 _TEXTS = ("item_ids", "titles")
@@ -95,7 +95,7 @@ def pack_document(document: Any) -> bytes:
         if isinstance(value, Mapping):
             return {key: plain(each) for key, each in value.items()}
         kind = type(value)
-        names = fields.setdefault(kind.__name__, list(parts(kind)))
+        names = fields.setdefault(kind.__name__, list(field_names(kind)))
         return [kind.__name__, *(plain(getattr(value, name)) for name in names)]
 
     content = plain(document)

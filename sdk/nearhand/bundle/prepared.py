@@ -31,7 +31,7 @@ import numpy as np
 from nearhand.bundle.grouped import Grouped
 from nearhand.bundle.schema import Items, NumberColumn
 from nearhand.errors import BundleIntegrityError
-from nearhand.records import parts
+from nearhand.records import field_names
 from nearhand.version import __version__
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class PreparedItems(Items):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Items):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in parts(Items))
+        return all(getattr(self, name) == getattr(other, name) for name in field_names(Items))
 
     __hash__ = Items.__hash__
 

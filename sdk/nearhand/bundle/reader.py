@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from nearhand.bundle.schema import FORMAT_VERSION, MANIFEST_PATH, FileReference,
 from nearhand.bundle.tables import TableGolden, TableModel, parse_table_golden, parse_thresholds, parse_vocabularies
 from nearhand.errors import BundleError, BundleFormatError, BundleIntegrityError, BundleVersionError
 from nearhand.hashing import sha256
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 if TYPE_CHECKING:
     pass

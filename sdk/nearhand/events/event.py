@@ -7,12 +7,11 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import field, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nearhand.errors import EventError
-from nearhand.records import dataclass, parts
+from nearhand.records import dataclass, field, field_names
 
 Scalar: TypeAlias = str | int | float | bool | None
 JSON: TypeAlias = "Scalar | Sequence[JSON] | Mapping[str, JSON]"
@@ -120,7 +119,7 @@ def event_from_json(content: object) -> Event:
     """
     if not isinstance(content, dict):
         raise EventError("event", f"{reprlib.repr(content)} is not a JSON object", remedy='write {"event": "…", …}')
-    _refuse_unknown(content, [each.name for each in fields(Event)])
+    _refuse_unknown(content, field_names(Event))
     return Event(**{"event": None, **content})
 
 
@@ -164,7 +163,7 @@ class RecordedEvent:
             return values[name]
 
 
-_FIELDS = tuple(parts(RecordedEvent))
+_FIELDS = field_names(RecordedEvent)
 
 
 def just_recorded(row: tuple[Any, ...]) -> RecordedEvent:
@@ -179,7 +178,7 @@ def just_recorded(row: tuple[Any, ...]) -> RecordedEvent:
 
 def recorded_to_json(event: RecordedEvent) -> str:
     """One line of JSON, without its line end: an object whose names are those of :class:`RecordedEvent`."""
-    return json_text({each.name: getattr(event, each.name) for each in fields(event)}).translate(_LINE_ENDS)
+    return json_text({name: getattr(event, name) for name in _FIELDS}).translate(_LINE_ENDS)
 
 
 def recorded_from_json(text: str) -> RecordedEvent:
@@ -196,7 +195,7 @@ def recorded_from_json(text: str) -> RecordedEvent:
         raise EventError("event", f"the line is not JSON ({error})", remedy="give one object on each line") from None
     if not isinstance(content, dict):
         raise EventError("event", f"{reprlib.repr(content)} is not a JSON object", remedy="give a recorded event")
-    names = [each.name for each in fields(RecordedEvent)]
+    names = field_names(RecordedEvent)
     _refuse_unknown(content, names)
     if missing := [name for name in names if name not in content]:
         raise EventError(missing[0], "is missing", remedy="give every field of a recorded event, or null")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
 from types import MappingProxyType
 from typing import Literal, TypeAlias, TypeGuard, get_args
 
@@ -20,7 +19,7 @@ from nearhand.events.event import (
     is_name,
     near_match,
 )
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 PropertyKind: TypeAlias = Literal["text", "number", "boolean"]
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from nearhand.cipher import Cipher
 from nearhand.events.event import RecordedEvent
 from nearhand.events.schema import DamagedError, transaction
-from nearhand.records import parts
+from nearhand.records import field_names
 
 STAYS, CONSENTED, ALLOWED = 0, 1, 2
 """The lanes: of what stays on the device, of what was recorded with consent to send it, and of what got it later."""
@@ -25,7 +25,7 @@ In an encrypted log a stored row is sealed: its ``event_id`` is the cipher's nam
 its texts in one, sealed for that name, and the other texts are empty. Its numbers are in the clear.
 """
 
-COLUMNS = tuple(parts(RecordedEvent))
+COLUMNS = field_names(RecordedEvent)
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM event"
 
 #: What a row takes beside its texts: its numbers, its entry in the index, and its share of pages that are not full.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
 from functools import cached_property
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,7 +16,7 @@ from nearhand.errors import UsageError
 from nearhand.features.parts import MAX_VALUE
 from nearhand.features.steps import bound_number
 from nearhand.hashing import sha256
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

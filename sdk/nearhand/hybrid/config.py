@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 
 from nearhand.errors import UsageError
 from nearhand.hybrid.client import check_endpoint, check_model_name
 from nearhand.hybrid.router import RoutePolicy
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 
 @dataclass(frozen=True)

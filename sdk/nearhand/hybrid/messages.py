@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from typing import Any, NoReturn
 
 from nearhand.errors import NearhandError, UsageError
@@ -21,7 +20,7 @@ from nearhand.hybrid.tensors import (
     shape_of,
 )
 from nearhand.network import Answer
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 JSON_LENGTH = "inference-header-content-length"
 """The header that tells how much of a body is JSON, where tensors follow it as bytes."""

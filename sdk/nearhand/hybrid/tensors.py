@@ -11,13 +11,12 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from nearhand.errors import NearhandError, UsageError
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from nearhand.clock import Clock
 from nearhand.errors import StorageError, UsageError
 from nearhand.events import RecordedEvent, Scalar
 from nearhand.profile import ProfileStore
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Protocol
 
 from nearhand.errors import NearhandError, UsageError
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 
 class NetworkError(NearhandError):

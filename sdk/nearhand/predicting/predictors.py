@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -17,7 +16,7 @@ from nearhand.events import Scalar
 from nearhand.features import FeatureVector
 from nearhand.features.store import FeatureStore
 from nearhand.ranking import FeatureRows, Predictor, TableRows
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from nearhand.clock import Clock
@@ -86,28 +85,22 @@ class PreferenceStore:
         Raises:
             StorageError: they could not be written, and are as before.
         """
-        return self._edit(lambda now: replace(now, **changes))
+        return self._edit(lambda now: changes)
 
     def add(self, field: str, text: str, *, keep: int = 10_000) -> Preferences:
         """Put a text at the end of a list, once; of more than ``keep`` the first goes. Errors as above."""
-
-        def edit(now: Preferences) -> Preferences:
-            changes: dict[str, Any] = {field: (*_without(now, field, text), text)[-keep:]}
-            return replace(now, **changes)
-
-        return self._edit(edit)
+        return self._edit(lambda now: {field: (*_without(now, field, text), text)[-keep:]})
 
     def remove(self, field: str, text: str) -> bool:
         """Take a text out of a list; whether it was there. Errors as above."""
         found = False
 
-        def edit(now: Preferences) -> Preferences:
+        def without(now: Preferences) -> Mapping[str, Any]:
             nonlocal found
             found = text in getattr(now, field)
-            changes: dict[str, Any] = {field: _without(now, field, text)}
-            return replace(now, **changes)
+            return {field: _without(now, field, text)}
 
-        self._edit(edit)
+        self._edit(without)
         return found
 
     def fresh(self) -> Preferences:
@@ -125,13 +118,15 @@ class PreferenceStore:
         with self._lock:
             self._hold(preferences)
 
-    def _edit(self, edit: Callable[[Preferences], Preferences]) -> Preferences:
+    def _edit(self, changes_of: Callable[[Preferences], Mapping[str, Any]]) -> Preferences:
+        from dataclasses import replace  # no list waits for what writes preferences
+
         with self._lock:
             with self._store.transaction():
                 now = self._read()  # another process may have changed them
-                edited = edit(now)
+                edited = replace(now, **changes_of(now))
                 if edited != now:
-                    from nearhand.bundle.document import serialize
+                    from nearhand.bundle.document import serialize  # as above
 
                     self._store.put(NAME, serialize(edited))
             self._hold(edited)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from nearhand.cipher import Cipher, clear_index, note_key, require_key
 from nearhand.config import Durability
@@ -22,6 +22,7 @@ from nearhand.events.quarantine import (
     quarantined,
 )
 from nearhand.events.schema import transaction
+from nearhand.records import dataclass
 
 T = TypeVar("T")
 
@@ -49,7 +50,8 @@ _WIPE_DUE = 1
 """The ``user_version`` of a file in which bytes may be left of what was cleared."""
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """A line of a journal: its number in the file, its name, when it was written (ms), and its content."""
 
     sequence: int

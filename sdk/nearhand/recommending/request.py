@@ -6,12 +6,11 @@ import math
 import reprlib
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field
 
 from nearhand.errors import UsageError
 from nearhand.events import Scalar
 from nearhand.ranking import Predicate
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 _MAX_NAMES, _MAX_CHARACTERS = 100, 4_000
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from nearhand.errors import UsageError
-from nearhand.records import dataclass
+from nearhand.records import dataclass, field
 
 Format = Literal["segment", "cloudevents"]
 
