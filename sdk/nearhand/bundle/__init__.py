@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nearhand.bundle.limits import Limits
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.reader import BundleFolder, open_slot
 from nearhand.bundle.schema import Golden, Items
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from nearhand.bundle.archive import Archive, write_archive
     from nearhand.bundle.document import parse, serialize
     from nearhand.bundle.installing import install_bundle, prepare, read_manifest, verify_bundle
+    from nearhand.bundle.limits import Limits
 else:
     __getattr__ = lazily(
         __name__,
@@ -21,6 +21,7 @@ else:
             "archive": ["Archive", "write_archive"],
             "document": ["parse", "serialize"],
             "installing": ["install_bundle", "prepare", "read_manifest", "verify_bundle"],
+            "limits": ["Limits"],
         },
     )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from nearhand.bundle import manifest as manifests
 from nearhand.bundle import schema, serving, tables
 from nearhand.bundle.durable import storage_errors
-from nearhand.bundle.limits import FETCH_AGAIN, check_names
 from nearhand.bundle.manifest import Manifest
 from nearhand.bundle.prepared import (
     Prepared,
@@ -184,6 +183,7 @@ def decode_manifest(data: bytes, sdk_version: str, place: str) -> Manifest:
         BundleVersionError, BundleFormatError, BundlePathError: see :func:`nearhand.bundle.read_manifest`.
     """
     from nearhand.bundle.document import decode, load  # a prepared bundle's is not parsed again
+    from nearhand.bundle.limits import check_names  # as above
 
     content = load(data, place=place)
     _check_versions(content, sdk_version, place)
@@ -230,12 +230,16 @@ def check_sizes(manifest: Manifest, sizes: Mapping[str, int], place: str) -> Non
     files = _by_path(manifest, f"{place}: {MANIFEST_PATH}")
     for path in sorted(files.keys() | sizes.keys()):
         if path not in sizes:
-            raise BundleIntegrityError("is missing", place=f"{place}: {path}", remedy=FETCH_AGAIN)
-        if path not in files:
-            raise BundleIntegrityError("is not in the manifest", place=f"{place}: {path}", remedy=FETCH_AGAIN)
-        if sizes[path] != files[path].bytes:
+            problem = "is missing"
+        elif path not in files:
+            problem = "is not in the manifest"
+        elif sizes[path] != files[path].bytes:
             problem = f"has {sizes[path]} bytes, not the {files[path].bytes} of the manifest"
-            raise BundleIntegrityError(problem, place=f"{place}: {path}", remedy=FETCH_AGAIN)
+        else:
+            continue
+        from nearhand.bundle.limits import FETCH_AGAIN  # as a rule all is well
+
+        raise BundleIntegrityError(problem, place=f"{place}: {path}", remedy=FETCH_AGAIN)
 
 
 def _check_count(found: int, expected: int, what: str, place: str) -> None:
