@@ -137,6 +137,11 @@ else:
 assert held
 """,
 }
+END = """
+import os
+os._exit(0)
+"""
+"""No user waits for what an interpreter tidies up at its end."""
 RESIDENT = """
 import json
 print(json.dumps(int(next(l for l in open("/proc/self/status") if l.startswith("VmRSS")).split()[1]) * 1024))
@@ -167,10 +172,10 @@ def test_cold_start(
     models = models_of(bundles(runtime), tmp_path, runtime)
     slot = Path(models[0]).parents[1]
     benchmark.group = f"cold start on {runtime}, {ITEMS:,} items"
-    arguments = (COLD[contender], slot, tmp_path, runtime, models)
+    arguments = (COLD[contender] + END, slot, tmp_path, runtime, models)
     benchmark.pedantic(started, arguments, rounds=15, warmup_rounds=2)  # type: ignore[no-untyped-call]
     if contender == "nearhand":
-        bare = (COLD["the runtime and its sessions"], *arguments[1:])
+        bare = (COLD["the runtime and its sessions"] + END, *arguments[1:])
         ratio = ratio_in_turns(lambda: started(*arguments), lambda: started(*bare), rounds=15)
         benchmark.extra_info["nearhand / the runtime and its sessions, in turns"] = f"{ratio:.2f}"
 
