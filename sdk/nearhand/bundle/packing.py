@@ -6,16 +6,18 @@ import json
 from binascii import crc32
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.grouped import grouped
 from nearhand.bundle.prepared import LENGTH, MAGIC, START, gap
 from nearhand.bundle.schema import Items, NumberColumn
 from nearhand.records import field_names
 from nearhand.version import __version__
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _TEXTS = ("item_ids", "titles")
 _NUMBERS: tuple[NumberColumn, ...] = ("years", "popularity", "min_ages", "added_at")

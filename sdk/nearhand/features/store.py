@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.clock import Clock
 from nearhand.errors import ProgramError, StorageError, UsageError
@@ -23,6 +22,8 @@ from nearhand.monitoring import Meter
 from nearhand.records import dataclass
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from nearhand.features.without import RemovableFold
 
 _ABSORBED_MS = 60_000
