@@ -575,7 +575,7 @@ def test_an_export_is_noted_without_any_identifier(
         assert first == AuditEntry(clock.now_ms() - 5, "profile", 2, size, "a file", "export")
         assert size == (tmp_path / f"{MARK}.json").stat().st_size
         assert second.at == clock.now_ms()
-        noted = p._store.entries("audit")
+        noted = p._opened.store.entries("audit")
         assert len(noted) == 2
         for secret in (PLANTED, b"m_6", b"item_", str(tmp_path).encode()):
             assert all(secret not in each.content and secret not in each.name.encode() for each in noted)

@@ -150,7 +150,7 @@ def test_what_was_learned_a_moment_ago_is_in_the_document(
             other.recommend(3)  # what a new device has shown gives way
             other.privacy.import_(tmp_path / "profile.json")
             assert other.status().learned == 6
-            listed = p._store.find("exposure", name)
+            listed = p._opened.store.find("exposure", name)
             assert listed is not None
             for each in (p, other):  # the list is known there, so what comes of it is learned
                 item_id = json.loads(json.dumps(listed.content.decode(errors="replace").split('"m_')[1].split('"')[0]))
@@ -192,7 +192,7 @@ def test_no_event_is_in_the_document_and_in_the_state_of_the_evicted(
 
         def evicting_first(work: Callable[..., Any]) -> Callable[..., Any]:
             def call(log: EventLog, *args: Any, **named: Any) -> Any:
-                if log is p._log:
+                if log is p._opened.log:
                     burst()
                 return work(log, *args, **named)
 
@@ -544,7 +544,7 @@ def test_an_import_that_fails_anywhere_leaves_the_profile_as_it_was(
         p.privacy.block(item_id="m_5")
         p.privacy.set_consent("off")
         before = undrawn(p)
-        journal = [(line.name, line.at, line.content) for line in p._store.entries("exposure")]
+        journal = [(line.name, line.at, line.content) for line in p._opened.store.entries("exposure")]
         for after in range(100):
             breaking.left = after
             try:
@@ -555,7 +555,7 @@ def test_an_import_that_fails_anywhere_leaves_the_profile_as_it_was(
             finally:
                 breaking.left = -1
             assert undrawn(p) == before, after
-            assert [(line.name, line.at, line.content) for line in p._store.entries("exposure")] == journal
+            assert [(line.name, line.at, line.content) for line in p._opened.store.entries("exposure")] == journal
             assert p.status().consent == "off"
         assert p.status().events > 100
         assert p.status().consent == "sync"

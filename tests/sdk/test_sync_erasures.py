@@ -229,7 +229,7 @@ def test_an_erasure_that_cannot_be_finished_whole_is_counted_and_takes_nothing_o
         p.privacy.set_consent("sync")
         p.record(Event("item_viewed", "m_1"))
         assert p.sync().events_sent == 1
-        p._store.put(ERASING, b"1")  # as a kill right after it had begun leaves it
+        p._opened.store.put(ERASING, b"1")  # as a kill right after it had begun leaves it
     (path,) = tmp_path.rglob("profile.db")
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
