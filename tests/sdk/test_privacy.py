@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -488,6 +489,28 @@ def test_a_choice_after_the_data_were_deleted_under_an_open_profile_is_kept(bund
     with open_profile(bundle, data_dir) as p:
         assert p.privacy.preferences == Preferences("off", blocked_items=("m_2",))
         assert p.record(Event("item_liked", "m_3")).sequence == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system has no modes of files")
+def test_nobody_else_on_the_device_may_read_a_profile(bundle: Path, tmp_path: Path) -> None:
+    with open_profile(bundle, tmp_path / "data") as p:
+        p.privacy.export(tmp_path / "mine.json")
+    assert stat.S_IMODE(profile_folder(tmp_path / "data").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "mine.json").stat().st_mode) == 0o600
+
+
+def test_several_exports_into_one_file_at_once_are_each_whole(opened: Personalizer, tmp_path: Path) -> None:
+    opened.record_many([planted(number) for number in range(200)])
+
+    def export(_: int) -> None:
+        for _ in range(5):
+            opened.privacy.export(tmp_path / "mine.json")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(export, range(4)))
+    assert [path.name for path in tmp_path.iterdir() if path.name != "data"] == ["mine.json"]
+    opened.privacy.erase()
+    assert opened.privacy.import_(tmp_path / "mine.json") == 200
 
 
 def test_an_export_replaces_files_only(opened: Personalizer, tmp_path: Path) -> None:

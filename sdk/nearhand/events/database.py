@@ -256,7 +256,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str:
 
 def _make_folder(folder: Path, *, durable: bool) -> None:
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # nobody else's on this device to read
     if durable:
         for made in missing:
             # A new folder is lost with the power until its parent is on the disk. SQLite does so for its files only.

@@ -75,6 +75,7 @@ def write_profile(path: Path, archive: Archive, about_to: Callable[[int], object
     temporary = path.with_name(path.name + ".part")
     with storage_errors(str(path)):
         try:
+            temporary.touch(mode=0o600)  # it is in the clear, and for its user to read
             with temporary.open("wb") as file:
                 file.write(data)
                 sync_file(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -65,6 +66,7 @@ class Privacy:
         self._preferences = preferences
         self._clock = clock
         self._audit = Audit(kept.store, clock)
+        self._exporting = threading.Lock()
 
     @property
     def preferences(self) -> Preferences:
@@ -242,7 +244,8 @@ class Privacy:
         def note(size: int) -> None:
             self._audit.note("profile", count=len(events), size=size, to="a file", why="export")
 
-        return write_profile(target, archive, note)
+        with self._exporting:  # two into one file, each whole
+            return write_profile(target, archive, note)
 
     def import_(self, path: str | Path) -> int:
         """Take over what :meth:`export` wrote, here or on another device, into a profile that has no events yet.

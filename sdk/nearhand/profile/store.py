@@ -88,7 +88,7 @@ class ProfileStore:
             str, int
         ] = {}  # lines that this object may add to each journal before it looks how many it has
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with folder_lock(path.parent, _BUSY_TIMEOUT_S):
                 try:
                     self._connection = self._opened_file()
@@ -328,7 +328,7 @@ class ProfileStore:
         """If somebody else has moved or deleted the file that is open, open the one that the path names now."""
         if self._connection.in_transaction or inode(str(self._path)) == self._inode:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with folder_lock(self._path.parent, _BUSY_TIMEOUT_S):
             connection = self._opened_file()
         self._connection.close()
