@@ -257,7 +257,8 @@ class Personalizer:
         given = _checked(context)
         with self._opened.meter.timed("decide"):
             manifest = self._opened.bundle.manifest
-            policy = next((policy for policy in manifest.decisions if policy.name == name), None)
+            known = manifest.decisions if isinstance(name, str) else ()
+            policy = next((policy for policy in known if policy.name == name), None)
             if policy is None:
                 return self._opened.decider.decide(name, 0.0, version=manifest.version)  # which says what there is
             if self._opened.preferences.current.consent == "off":

@@ -698,9 +698,24 @@ for _name, _verb in {
     _wrong(f"{_name} context", "context", [{5: 1}, 5, {"\ud800": 1}], lambda one, value, verb=_verb: verb(one, value))  # type: ignore[misc]
 _wrong("similar item_id", "similar(item_id)", ["unknown", 5, None, ["m_1"]], lambda one, value: one.similar(value))
 _wrong("similar k", "k", [0, "3"], lambda one, value: one.similar("m_1", value))
-_wrong("predict name", "bundle serving", ["kind", "unknown", 5, ["churn"]], lambda one, value: one.predict(value))
-_wrong("segment name", "bundle serving", ["churn", "order", 5], lambda one, value: one.segment(value))
-_wrong("decide name", "decide(name)", ["churn", "", 5, ["retention"], {}], lambda one, value: one.decide(value))
+_wrong(
+    "predict name",
+    "bundle serving",
+    ["kind", "unknown", 5, ["churn"], np.array(["churn", "kind"])],
+    lambda one, value: one.predict(value),
+)
+_wrong(
+    "segment name",
+    "bundle serving",
+    ["churn", "order", 5, np.array(["kind", "churn"])],
+    lambda one, value: one.segment(value),
+)
+_wrong(
+    "decide name",
+    "decide(name)",
+    ["churn", "", 5, ["retention"], {}, np.array(["retention", "x"])],
+    lambda one, value: one.decide(value),
+)
 _wrong(
     "best_time within_hours", "best_time(within_hours)", [0, 169, "24", 2.5, None, True],
     lambda one, value: one.best_time(within_hours=value),
@@ -717,10 +732,15 @@ _wrong("record event", "append", ["item_viewed", 5, None], lambda one, value: on
 _wrong("record_many events", "events", [5, None], lambda one, value: one.record_many(value))
 _wrong("block category", "block(category)", ["unknown", 5, ["taste 1"], {}],
        lambda one, value: one.privacy.block(category=value))  # fmt: skip
-_wrong("less_like item_id", "less_like(item_id)", ["unknown", 5], lambda one, value: one.privacy.less_like(value))
+_wrong("less_like item_id", "less_like(item_id)", ["unknown", 5, ["m_1"], {}, np.array(["m_1", "m_2"])],
+       lambda one, value: one.privacy.less_like(value))  # fmt: skip
 _wrong("forget event_id", "forget(event_id)", [5, None, ["x"], "", "\ud800", 10**30, b"x", "x" * 257],
        lambda one, value: one.privacy.forget(value))  # fmt: skip
-_wrong("set_consent level", "set_consent", ["on", 5, None], lambda one, value: one.privacy.set_consent(value))
+_wrong("set_consent level", "set_consent", ["on", 5, None, np.array(["on", "off"])],
+       lambda one, value: one.privacy.set_consent(value))  # fmt: skip
+_wrong(
+    "vector context", "context", [5, "phone", ["a"], np.array([1, 2])], lambda one, value: one.features.vector(value)
+)
 _wrong("set_consent include_past", "set_consent(include_past)", ["no", 1, None],
        lambda one, value: one.privacy.set_consent("sync", include_past=value))  # fmt: skip
 _wrong("set_personalized", "set_personalized", ["no", 0, None], lambda one, value: one.privacy.set_personalized(value))

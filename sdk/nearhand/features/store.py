@@ -142,6 +142,7 @@ class FeatureStore:
             StorageError: the log cannot be read.
             UsageError: a value of the context is not a text, a number, true, false or None.
         """
+        _check_mapping(context)
         with self._lock:
             key = self._key(context) if context and self._context_keys else ()
             entry = self._entries.get(key)
@@ -159,6 +160,7 @@ class FeatureStore:
         Raises:
             UsageError: a value of the context is not a text, a number, true, false or None.
         """
+        _check_mapping(context)
         self._key(context)
         as_of = self._clock.now_ms() + 1
         return FeatureFold(self.program).read(as_of, self._clock.utc_offset_minutes(as_of), context)
@@ -419,3 +421,9 @@ class FeatureStore:
         now = self._clock.now_ms()
         found = [feature for name in self.program.pushed if (feature := self._pushed.get(name)) is not None]
         return min((max(0, feature.expires_at - now) * 1_000_000 for feature in found), default=self._ttl_ns)
+
+
+def _check_mapping(context: object) -> None:
+    if not isinstance(context, Mapping | None):
+        remedy = "give names with a text, a number, true, false or None"
+        raise UsageError(f"is a {type(context).__name__}", place="context", remedy=remedy)

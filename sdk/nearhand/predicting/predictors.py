@@ -189,8 +189,8 @@ class Predictors:
     def _name(self, name: str | None, kind: Kind) -> str:
         fitting = [model.name for model in self._manifest.table_models if model.task in _TASKS[kind]]
         fitting = [each for each in fitting if self._manifest.table_model(each).role == "predictor"]
-        if name in fitting:
-            return str(name)
+        if isinstance(name, str) and name in fitting:
+            return name
         if name is None and len(fitting) == 1:
             return fitting[0]
         names = ", ".join(map(repr, fitting))

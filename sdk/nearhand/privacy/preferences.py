@@ -97,8 +97,8 @@ class PreferenceStore:
 
         def without(now: Preferences) -> Mapping[str, Any]:
             nonlocal found
-            found = text in getattr(now, field)
-            return {field: _without(now, field, text)}
+            found = isinstance(text, str) and text in getattr(now, field)
+            return {field: _without(now, field, text)} if found else {}
 
         self._edit(without)
         return found
@@ -175,6 +175,6 @@ def check_consent(level: str) -> Consent:
         UsageError: it is no level.
     """
     for known in CONSENTS:
-        if level == known:
+        if isinstance(level, str) and level == known:
             return known
     raise UsageError(f"{level!r} is no level of consent", place="set_consent", remedy="use 'off', 'local' or 'sync'")

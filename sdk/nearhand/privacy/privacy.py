@@ -133,8 +133,8 @@ class Privacy:
             UsageError: the catalogue does not have it. StorageError: it could not be kept, and is as before.
         """
         items = self._kept.items
-        if items is None or item_id not in items.rows:
-            problem = f"item {item_id!r} is not in the catalogue of {self._kept.bundle}"
+        if items is None or not isinstance(item_id, str) or item_id not in items.rows:
+            problem = f"item {reprlib.repr(item_id)} is not in the catalogue of {self._kept.bundle}"
             raise UsageError(problem, place="less_like(item_id)", remedy="use an item id of this bundle")
         self._preferences.add("less_like", item_id, keep=_LESS_LIKE_KEPT)
 
