@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
+
+from nearhand.records import dataclass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 Cell = TypeVar("Cell", bound=Hashable)
 
 
-class Grouped(NamedTuple, Generic[Cell]):
+@dataclass(frozen=True, eq=False)
+class Grouped(Generic[Cell]):
     """The different cells of a column, in the order in which they come; and for each cell its place in them, intp."""
 
     distinct: tuple[Cell, ...]

@@ -140,8 +140,8 @@ class PreparedItems(Items):
 
     @cached_property
     def genres(self) -> tuple[tuple[str, ...], ...]:
-        distinct, places = self.grouped_genres
-        return tuple([distinct[place] for place in places.tolist()])
+        groups = self.grouped_genres
+        return tuple([groups.distinct[place] for place in groups.places.tolist()])
 
     @cached_property
     def grouped_genres(self) -> Grouped[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -295,7 +295,8 @@ def _affinity(plan: Plan, view: schema.ItemAffinity) -> ItemOutput:
     return _stepped(view, bind, values, (affinity, lambda shares: shares + beyond))
 
 
-class _Places(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Places:
     """The texts of items in a vocabulary.
 
     Attributes:
@@ -312,13 +313,13 @@ class _Places(NamedTuple):
 def _places(plan: Plan, affinity: schema.Affinity) -> _Places:
     """Of each item of the catalogue."""
     known = {text: code - 2 for text, code in codes(plan.program.vocabulary(affinity.vocabulary)).items()}
-    distinct, of_items = plan.items.grouped(affinity.of.removeprefix("item."))
-    found = [[known[text] for text in texts(cell) or () if text in known] for cell in distinct]
+    groups = plan.items.grouped(affinity.of.removeprefix("item."))
+    found = [[known[text] for text in texts(cell) or () if text in known] for cell in groups.distinct]
     found.append([])
     counts = np.fromiter(map(len, found), np.intp, len(found))
     places = np.full((len(found), max(1, counts.max())), len(known), np.intp)
     places[np.arange(places.shape[1]) < counts[:, None]] = [place for each in found for place in each]
-    return _Places(np.append(of_items, -1), places, counts)
+    return _Places(np.append(groups.places, -1), places, counts)
 
 
 def _count(plan: Plan, view: schema.ItemCount) -> ItemOutput:

@@ -76,8 +76,8 @@ class ItemTable:
             cells = self.columns[name]
             if isinstance(cells, _Spread):
                 return cells.groups
-            typed, places = grouped(list(zip(map(type, cells), cells, strict=True)))
-            found = self._grouped[name] = Grouped(tuple(cell for _, cell in typed), places)
+            typed = grouped(list(zip(map(type, cells), cells, strict=True)))
+            found = self._grouped[name] = Grouped(tuple(cell for _, cell in typed.distinct), typed.places)
         return found
 
     def kinds(self, name: str) -> set[type]:
@@ -116,9 +116,9 @@ class ItemTable:
         """A column as JSON. Tuples take longest, and many are the same."""
         if not {tuple, NoneType}.issuperset(self.kinds(name)):
             return json.dumps(list(self.columns[name]))
-        distinct, places = self.grouped(name)
-        texts = [json.dumps(cell) for cell in distinct]
-        return "[" + ", ".join([texts[place] for place in places.tolist()]) + "]"
+        groups = self.grouped(name)
+        texts = [json.dumps(cell) for cell in groups.distinct]
+        return "[" + ", ".join([texts[place] for place in groups.places.tolist()]) + "]"
 
 
 _BUNDLE_KINDS: Mapping[str, set[type]] = {
