@@ -1,6 +1,7 @@
 """A log on a real disk that is full or read-only: a small tmpfs. Run by test_disk.py in a mount namespace of its own.
 
-The arguments are what happens and the mount point. An assertion that does not hold ends it with a traceback.
+The arguments are what happens, the mount point and the durability, and for an import the slot of a bundle. An assertion
+that does not hold ends it with a traceback.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from nearhand import Config, Event, Personalizer
 from nearhand.config import Durability
+from nearhand.errors import StorageError
 from nearhand.events import EventLog
 from tests.faults.story import Teller, Told, check_log, open_log, viewed
 
@@ -110,7 +113,48 @@ def the_disk_is_read_only(disk: Path, durability: Durability) -> None:
     check_log(disk / "missing" / FILE, Told())
 
 
+def an_import_does_not_fit(disk: Path, durability: Durability, slot: Path) -> None:
+    """Each size of the disk is tried until one is enough. Until then nothing of the document is taken over."""
+    document, config = disk.parent / "profile.json", Config(durability=durability)
+    with Personalizer.open(slot, disk.parent / "whole", config=config) as p:
+        p.record_many([Event("item_viewed", f"m_{n}", properties={"text": "x" * 3_000}) for n in range(200)])
+        p.privacy.set_consent("sync")
+        p.privacy.block(item_id="m_9")
+        p.privacy.export(document)
+    outcomes = []
+    for kilobytes in range(400, 3_000, 50):
+        mount(disk, f"size={kilobytes}k")
+        try:
+            with Personalizer.open(slot, disk / "data", config=config) as p:
+                p.privacy.block(item_id="m_1")
+                before = p.privacy.preferences
+                try:
+                    p.privacy.import_(document)
+                except StorageError:
+                    outcomes.append("refused")
+                    assert p.status().events == 0
+                else:
+                    outcomes.append("imported")
+            with Personalizer.open(slot, disk / "data", config=config) as p:
+                if outcomes[-1] == "refused":
+                    assert p.privacy.preferences == before, kilobytes
+                else:
+                    assert (p.status().events, p.status().consent) == (200, "sync")
+        except StorageError:
+            outcomes.append("not opened")
+        finally:
+            subprocess.run(["umount", disk], check=True)
+        if outcomes[-1] == "imported":
+            break
+    assert outcomes.count("refused") > 3, outcomes
+    assert outcomes[-1] == "imported", outcomes
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (the_disk_fills_up, the_disk_is_full, the_disk_is_read_only)}[sys.argv[1]](
-        Path(sys.argv[2]), "power" if sys.argv[3] == "power" else "process"
-    )
+    durability: Durability = "power" if sys.argv[3] == "power" else "process"
+    if sys.argv[1] == "an_import_does_not_fit":
+        an_import_does_not_fit(Path(sys.argv[2]), durability, Path(sys.argv[4]))
+    else:
+        {f.__name__: f for f in (the_disk_fills_up, the_disk_is_full, the_disk_is_read_only)}[sys.argv[1]](
+            Path(sys.argv[2]), durability
+        )

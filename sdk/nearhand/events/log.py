@@ -6,6 +6,7 @@ import reprlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from nearhand.clock import Clock
 from nearhand.config import Durability
 from nearhand.errors import EncryptionError, EventError, StorageError, UsageError
 from nearhand.events.caps import CHECK_EVERY, Caps, enforce
-from nearhand.events.database import Database, wipe
+from nearhand.events.database import Database, truncate, wipe
 from nearhand.events.event import MAX_ID_CHARACTERS, RESET, Event, RecordedEvent, is_name, json_text, just_recorded
 from nearhand.events.event_types import EventSchema, validate
 from nearhand.events.groups import Groups, Unit
@@ -298,7 +299,17 @@ class EventLog:
 
         with self._lock:
             self._database.follow()
-            if not self._database.write(put):
+            # The write-ahead log keeps the space of what did not fit. It is given back to whoever has to undo what goes
+            # with this, which is possible if nothing was in it before.
+            with suppress(StorageError):
+                self._database.use(truncate)
+            try:
+                is_empty = self._database.write(put)
+            except StorageError:
+                with suppress(StorageError):
+                    self._database.use(truncate)
+                raise
+            if not is_empty:
                 raise UsageError("the log is not empty", place="restore", remedy="erase it, or use another profile")
             self._epoch = epoch
             self._generation += 1
