@@ -24,7 +24,6 @@ from nearhand.features.compile import (
     Feed,
     Frame,
     Plan,
-    check_catalogue,
     compile_output,
     is_item_view,
 )
@@ -82,7 +81,6 @@ class CompiledProgram:
     """
 
     def __init__(self, program: Program, items: ItemTable) -> None:
-        check_catalogue(program, items)
         self.program = program
         self.items = items
         plan = Plan(program, items)
@@ -149,6 +147,9 @@ def compile_program(program: Program, items: ItemTable) -> CompiledProgram:
     Raises:
         ProgramError: it reads columns that the catalogue does not have, or has in another kind.
     """
+    from nearhand.features.catalogue import check_catalogue  # what was prepared of a bundle was checked then
+
+    check_catalogue(program, items)
     return CompiledProgram(program, items)
 
 

@@ -7,7 +7,7 @@ import json
 from nearhand.bundle.prepared import Prepared
 from nearhand.bundle.schema import Items
 from nearhand.features import parts, program, views
-from nearhand.features.fold import CompiledProgram, compile_program
+from nearhand.features.fold import CompiledProgram
 from nearhand.features.items import ItemTable
 from nearhand.features.program import Program
 
@@ -35,4 +35,4 @@ def prepared_program(prepared: Prepared, items: Items | None) -> CompiledProgram
     digests = prepared.json(_DIGESTS)
     vars(made)["digest"] = digests["program"]
     known = {tuple(names): digest for names, digest in digests["items"]}
-    return compile_program(made, ItemTable.of_bundle(items, known) if items is not None else ItemTable.empty())
+    return CompiledProgram(made, ItemTable.of_bundle(items, known) if items is not None else ItemTable.empty())
