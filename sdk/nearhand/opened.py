@@ -419,7 +419,7 @@ def open_profile(
             config=config,
             clock=clock,
             meter=meter,
-            runtimes=guarded(installed_runtimes() if runtimes is None else runtimes),
+            runtimes=guarded(installed_runtimes(config.runtime) if runtimes is None else runtimes),
             selftests=data / "selftests",
             is_encrypted=cipher is not None,
             sync=sync,

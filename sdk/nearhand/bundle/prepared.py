@@ -184,9 +184,10 @@ class PreparedItems(Items):
     def _title_ends(self) -> NDArray[np.integer[Any]]:
         return self._numbers("titles.ends")
 
-    def numbers(self, name: NumberColumn) -> NDArray[np.int64]:
+    def numbers(self, name: NumberColumn, rows: NDArray[np.intp] | None = None) -> NDArray[np.int64]:
         """See the base class."""
-        return self._numbers(name).astype(np.int64)
+        known = self._numbers(name)
+        return (known if rows is None else known.take(rows)).astype(np.int64)
 
     def _numbers(self, name: str) -> NDArray[np.integer[Any]]:
         prepared: Prepared = vars(self)["_prepared"]

@@ -296,9 +296,16 @@ class Items:
         """One item's title."""
         return self.titles[row]
 
-    def numbers(self, name: NumberColumn) -> NDArray[np.int64]:
-        """A column of integers as an array; not to be changed."""
-        return np.array(getattr(self, name), np.int64)
+    def numbers(self, name: NumberColumn, rows: NDArray[np.intp] | None = None) -> NDArray[np.int64]:
+        """A column of integers, or some rows of it, as an array; not to be changed."""
+        known = self._arrays.get(name)
+        if known is None:
+            known = self._arrays[name] = np.array(getattr(self, name), np.int64)
+        return known if rows is None else known.take(rows)
+
+    @cached_property
+    def _arrays(self) -> dict[NumberColumn, NDArray[np.int64]]:
+        return {}
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,6 @@ class _BundleColumns(Mapping[str, Sequence[Cell]]):
     def __init__(self, items: Items) -> None:
         self._items = items
         self._made: dict[str, Sequence[Cell]] = {}
-        self._numbers: dict[str, NDArray[np.int64]] = {}
 
     def __getitem__(self, name: str) -> Sequence[Cell]:
         found = self._made.get(name)
@@ -175,10 +174,7 @@ class _BundleColumns(Mapping[str, Sequence[Cell]]):
 
     def numbers(self, name: str, rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """See :meth:`ItemTable.numbers`, of a column in ``_BUNDLE_NUMBERS`` and of rows that there are."""
-        every = self._numbers.get(name)
-        if every is None:
-            every = self._numbers[name] = self._items.numbers(_BUNDLE_NUMBERS[name])
-        chosen = every.take(rows)
+        chosen = self._items.numbers(_BUNDLE_NUMBERS[name], rows)
         found = chosen.astype(np.float64).clip(-MAX_VALUE, MAX_VALUE)
         if name == "year":
             found[chosen == 0] = np.nan

@@ -125,7 +125,8 @@ class FeatureStore:
         self._last_removable: tuple[int, RemovableFold] | None = None  # with the log's generation
         self._hits = self._misses = self._refolds = 0
         self._served: FeatureVector | None = None
-        self._fold = FeatureFold(program)
+        self._fold: FeatureFold
+        self._caught_up = -1  # the log's generation then
         self._through = 0
         self._rewrites: int | None = None
         self._catch_up()
@@ -349,6 +350,9 @@ class FeatureStore:
 
     def _catch_up(self) -> None:
         """Take in what the log holds beyond what is known, whoever recorded it."""
+        generation = self._generation()  # before reading: what comes in between is read the next time
+        if generation == self._caught_up and not self._log.changed_elsewhere():
+            return
         reading = self._log.read(self.program.fingerprint, self._through, self._rewrites)
         if reading.anew:  # the first time; an event was taken out; or some left the log before they were seen
             self._refolds += self._rewrites is not None
@@ -359,6 +363,7 @@ class FeatureStore:
                 self._refold()
                 return
         self._take(reading)
+        self._caught_up = generation
 
     def _refold(self) -> None:
         """Fold the whole log again, on top of what it has let go."""

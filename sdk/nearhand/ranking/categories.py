@@ -34,10 +34,10 @@ class Categories:
         named = [tuple(dict.fromkeys(texts)) for texts in groups.distinct]  # what is named twice counts once
         self.names: tuple[str, ...] = tuple(dict.fromkeys(chain.from_iterable(named)))
         code_of = {name: code for code, name in enumerate(self.names)}
-        codes = np.full((len(named), max(map(len, named), default=0)), -1, np.int32)
-        for row, texts in enumerate(named):
-            codes[row, : len(texts)] = [code_of[text] for text in texts]
-        self._codes, self._places = codes, groups.places
+        most = max(map(len, named), default=0)
+        codes = [[code_of[text] for text in texts] + [-1] * (most - len(texts)) for texts in named]
+        self._codes = np.array(codes, np.int32).reshape(len(named), most)
+        self._places = groups.places
 
     def codes(self, rows: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
         """int32 [rows, most categories of one item]; -1 where an item has fewer, at whatever place."""

@@ -15,15 +15,19 @@ DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-r
 __all__ = ["DISTRIBUTIONS", "Runtime", "Session", "Tensors", "guarded", "installed_runtimes"]
 
 
-def installed_runtimes() -> Mapping[RuntimeName, Callable[[], Runtime]]:
-    """A constructor for each runtime whose package is installed; calling one imports it."""
+def installed_runtimes(only: RuntimeName | None = None) -> Mapping[RuntimeName, Callable[[], Runtime]]:
+    """A constructor for each runtime whose package is installed; calling one imports it.
+
+    Args:
+        only: the one that is looked for; None: all.
+    """
     found: dict[RuntimeName, Callable[[], Runtime]] = {}
-    onnxruntime = find_spec("onnxruntime") is not None
-    if onnxruntime:
+    onnxruntime = only != "tflite" and find_spec("onnxruntime") is not None
+    if onnxruntime and only != "ort":
         found["onnx"] = _onnx
-    if any(find_spec(name) is not None for name in DISTRIBUTIONS):
+    if only in (None, "tflite") and any(find_spec(name) is not None for name in DISTRIBUTIONS):
         found["tflite"] = _tflite
-    if onnxruntime:
+    if onnxruntime and only != "onnx":
         found["ort"] = _ort
     return found
 
