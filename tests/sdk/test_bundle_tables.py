@@ -42,7 +42,7 @@ def test_a_bundle_without_retrieval_is_verified_and_installed(tmp_path: Path) ->
     churn, order = slot.manifest.table_models
     assert slot.table_golden(churn) == make_table_golden()
     assert slot.vocabularies() == VOCABULARIES
-    assert slot.thresholds(churn) == THRESHOLDS
+    assert [tuple(column.tolist()) for column in slot.thresholds(churn)] == list(THRESHOLDS)
     assert slot.thresholds(order) == ()
     assert [column.name for column in churn.numbers] == ["monthly", "months"]
     assert [spec.name for spec in churn.outputs] == ["probability", "label"]

@@ -322,7 +322,8 @@ def _restored(value: Any, kinds: Mapping[str, tuple[type, tuple[str, ...]]]) -> 
 
 def _fields(kind: type, names: list[str]) -> tuple[type, tuple[str, ...]]:
     """A dataclass and its fields, if they still are those that were kept."""
-    if "__dataclass_fields__" not in vars(kind) or list(get_annotations(kind)) != names:
+    own = vars(kind)
+    if "__dataclass_fields__" not in own or list(own.get("__annotations__") or get_annotations(kind)) != names:
         raise ValueError(f"{kind.__name__} has other fields")
     return kind, tuple(names)
 

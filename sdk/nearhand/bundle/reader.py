@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nearhand.bundle import manifest as manifests
 from nearhand.bundle import schema, serving, tables
 from nearhand.bundle.durable import storage_errors
@@ -91,8 +94,8 @@ class BundleFolder:
             return {}
         return parse_vocabularies(reference, self._read(reference.file), place=reference.file.path)
 
-    def thresholds(self, model: TableModel) -> tuple[tuple[float, ...], ...]:
-        """For each number column of a model with the encoding ``ranks``: its thresholds, ascending; else empty.
+    def thresholds(self, model: TableModel) -> tuple[NDArray[np.float64], ...]:
+        """For each number column of a model with the encoding ``ranks``: its thresholds, ascending float64; else empty.
 
         Raises:
             BundleFormatError: they are not ascending numbers.

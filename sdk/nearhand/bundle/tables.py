@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from decimal import Decimal
+from functools import cached_property
 from itertools import accumulate
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nearhand.bundle.schema import (
     NAME,
@@ -193,12 +195,12 @@ class TableModel:
         if sorted(keys) != sorted((one.runtime, one.precision) for one in self.parity.variants):
             raise ValueError("the variants and those that were compared with the original differ")
 
-    @property
+    @cached_property
     def numbers(self) -> tuple[Column, ...]:
         """The number columns."""
         return tuple(column for column in self.columns if column.kind == "number")
 
-    @property
+    @cached_property
     def categories(self) -> tuple[Column, ...]:
         """The category columns."""
         return tuple(column for column in self.columns if column.kind == "category")
@@ -305,8 +307,8 @@ def parse_vocabularies(reference: VocabulariesReference, data: bytes, *, place: 
     return found
 
 
-def parse_thresholds(ranks: Ranks, data: bytes, *, place: str) -> tuple[tuple[float, ...], ...]:
-    """For each number column its thresholds, from the file's bytes.
+def parse_thresholds(ranks: Ranks, data: bytes, *, place: str) -> tuple[NDArray[np.float64], ...]:
+    """For each number column its thresholds, float64 and not to be changed, from the file's bytes.
 
     Raises:
         BundleFormatError: the bytes are not as many as the manifest says, or a column's thresholds do not ascend.
@@ -322,8 +324,7 @@ def parse_thresholds(ranks: Ranks, data: bytes, *, place: str) -> tuple[tuple[fl
     if wrong.any():
         number = bisect_right(ends, int(wrong.argmax()))
         raise _unfit("does not ascend, or holds a NaN", f"{place}: column {number}")
-    listed = every.tolist()
-    return tuple([tuple(listed[end - count : end]) for count, end in zip(ranks.counts, ends, strict=True)])
+    return tuple([every[end - count : end] for count, end in zip(ranks.counts, ends, strict=True)])
 
 
 def _unfit(problem: str, place: str) -> BundleFormatError:

@@ -141,25 +141,28 @@ class FeatureRows:
         numbers = {column.name: to for to, column in enumerate(model.numbers)}
         categories = {column.name: to for to, column in enumerate(model.categories)}
         codes = dict(zip(categories, encoder._codes, strict=True))
-        tables = {name: _lookup(codes[name]) for name in categories if self._is(name, "int32")}
+        self._given = {name: place for name in (*numbers, *categories) if (place := self._places.get(name)) is not None}
+        whole = [name for name in categories if name in self._given and self._given[name].dtype == "int32"]
+        tables = {name: _lookup(codes[name]) for name in whole}
         quick = {name: table for name, table in tables.items() if table is not None}
         self._profile, self._item = (self._gathering(of, numbers, categories, quick) for of in ("profile", "item"))
         self._retrieval = [(numbers[name], place) for name, place in self._scores.items() if name in numbers]
         of_items = [*self._item.floats.to.tolist(), *self._item.ints.to.tolist(), *(to for to, _ in self._retrieval)]
         self._varying = tuple(sorted(of_items))
         self.reads_retrieval = bool(self._retrieval)
-        given = {*self._places, *self._scores}
-        asked = [column for column in model.columns if column.name not in given]
+        asked = [
+            column for column in model.columns if column.name not in self._given and column.name not in self._scores
+        ]
         self._context = [
             (column, (numbers if column.kind == "number" else categories)[column.name], codes.get(column.name, {}))
             for column in asked
         ]
         # Categories of numbers that no table holds go through an encoder.
-        self._slow = [column for column in model.categories if column.name in self._places and column.name not in quick]
+        self._slow = [column for column in model.categories if column.name in self._given and column.name not in quick]
         self._slow_to = _indices(categories[column.name] for column in self._slow)
         vocabularies = {str(column.vocabulary): tuple(codes[column.name]) for column in self._slow}
         self._slow_encoder = RowEncoder(self._slow, vocabularies)
-        self._reads_items = self.reads_retrieval or any(self._is(name, of="item") for name in (*numbers, *categories))
+        self._reads_items = self.reads_retrieval or any(place.of == "item" for place in self._given.values())
         self._never = (
             _indices(numbers[column.name] for column in model.numbers if not column.missing),
             _indices(categories[column.name] for column in model.categories if not column.missing),
@@ -258,19 +261,18 @@ class FeatureRows:
     def _gathering(
         self, of: str, numbers: Mapping[str, int], categories: Mapping[str, int], tables: Mapping[str, _Table]
     ) -> _Gathering:
-        floats, ints = ([name for name in numbers if self._is(name, dtype, of)] for dtype in ("float32", "int32"))
-        coded = [name for name in tables if self._is(name, "int32", of)]
+        found = {name: place for name, place in self._given.items() if place.of == of}
+        floats, ints = (
+            [name for name, place in found.items() if place.dtype == dtype and name in numbers]
+            for dtype in ("float32", "int32")
+        )
+        coded = [name for name in tables if name in found]
         return _Gathering(
             _Chosen.of(numbers, floats, self._places),
             _Chosen.of(numbers, ints, self._places),
             _Chosen.of(categories, coded, self._places),
             _Codes.of([tables[name] for name in coded]),
         )
-
-    def _is(self, name: str, dtype: str | None = None, of: str | None = None) -> bool:
-        """Whether the program gives a column, of that kind."""
-        place = self._places.get(name)
-        return place is not None and dtype in (None, place.dtype) and of in (None, place.of)
 
     def _values(
         self,

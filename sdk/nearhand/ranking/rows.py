@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -55,7 +54,7 @@ class RowEncoder:
         self,
         columns: Sequence[Column],
         vocabularies: Mapping[str, Sequence[str]],
-        thresholds: Sequence[Sequence[float]] = (),
+        thresholds: Sequence[Sequence[float] | NDArray[np.float64]] = (),
     ) -> None:
         """
         Args:
@@ -69,12 +68,9 @@ class RowEncoder:
             {text: FIRST_KNOWN + i for i, text in enumerate(vocabularies[str(column.vocabulary)])}
             for column in self._category_columns
         ]
-        every = np.array(list(chain.from_iterable(thresholds)), np.float64)
-        ends = list(accumulate(map(len, thresholds), initial=0))
-        self._thresholds = [every[begin:end] for begin, end in pairwise(ends)]
-        self._listed_thresholds = thresholds
-        below = np.append(0, (every < 0.0).cumsum())
-        self._zeros = np.diff(below.take(ends)).astype(np.float32)
+        self._thresholds = [np.asarray(column, np.float64) for column in thresholds]
+        self._listed_thresholds = [column.tolist() for column in self._thresholds]
+        self._zeros = np.array([bisect_left(column, 0.0) for column in self._listed_thresholds], np.float32)
         nothing = np.full(len(self._thresholds), np.nan)
         self._last_row = nothing, nothing.astype(np.float32)  # the first row of the last inputs, and its ranks
 
