@@ -169,7 +169,9 @@ def same_lookups(found: PreparedItems, items: Items) -> None:
         with pytest.raises(KeyError):
             rows["\n nothing"]
     fresh = PreparedItems(prepared)
-    assert [fresh.item_id(row) for row in range(items.count)] == list(items.item_ids)
+    every = np.arange(items.count)
+    assert [fresh.item_id(row) for row in range(items.count)] == fresh.ids_of(every) == list(items.item_ids)
+    assert found.ids_of(every[::-1]) == items.ids_of(every[::-1]) == list(reversed(items.item_ids))
     assert "item_ids" not in vars(fresh) or any("\n" in item_id for item_id in items.item_ids)
     assert found.by_popularity.tolist() == items.by_popularity.tolist()
     assert found.by_popularity.dtype == items.by_popularity.dtype == np.int32
@@ -296,8 +298,8 @@ def test_the_bytes_are_these(monkeypatch: pytest.MonkeyPatch) -> None:
         b'"value":["ItemsReference",["FileReference","a",1,"%s"],3]}' % DIGEST.encode()
     )
     data = pack(DIGEST, {**SMALL, **pack_items(make_items(3))})
-    assert data.startswith(b"NHPREP03")
-    assert sha256(data).hexdigest() == "f3db9ad87213cc863310bbc866d5c1038456aace69d3131a960305607f220785"
+    assert data.startswith(b"NHPREP04")
+    assert sha256(data).hexdigest() == "de9c7360d95f1b743a3207a74b1c5ffc67a210688afbe7e904c19c208708f848"
 
 
 @pytest.mark.degrades

@@ -39,7 +39,7 @@ def pack_items(items: Items) -> dict[str, bytes]:
         texts = getattr(items, name)
         section = found[f"items.{name}"] = pack_texts(texts)
         lengths = [1 + len(text.encode()) for text in texts] if section.startswith(b"\n") else []
-        found[f"items.{name}.ends"] = pack_numbers(np.cumsum(lengths, dtype=np.int64))
+        found[f"items.{name}.starts"] = pack_numbers(np.cumsum([1, *lengths], dtype=np.int64))
     return {
         **found,
         **{f"items.{name}": pack_numbers(items.numbers(name)) for name in _NUMBERS},

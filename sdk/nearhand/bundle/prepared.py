@@ -6,7 +6,7 @@ damaged, the same is made of the bundle's own files again, which takes longer.
 
 ::
 
-    8 bytes    NHPREP and the format, 03
+    8 bytes    NHPREP and the format, 04
     4 bytes    CRC-32 of all that follows, little-endian
     4 bytes    the length of the head, little-endian
     head       JSON: the SDK's version, the bundle's digest, and [name, length] of each section
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PREPARED_PATH = "+prepared"
 """Its name in the slot, which no file of a bundle can have."""
 
-MAGIC = b"NHPREP03"
+MAGIC = b"NHPREP04"
 START, LENGTH = Struct("<8sI"), Struct("<I")
 _ALIGNED = 8
 _MANY = 512
@@ -152,7 +152,7 @@ class PreparedItems(Items):
     @cached_property
     def rows(self) -> Mapping[str, int]:
         prepared: Prepared = vars(self)["_prepared"]
-        if len(self._id_ends) < self.count:  # an id of several lines
+        if len(self._id_starts) <= self.count:  # an id is of several lines
             return dict(zip(self.item_ids, range(self.count), strict=True))
         return PreparedRows(self, prepared.numbers("items.rows"))
 
@@ -165,24 +165,34 @@ class PreparedItems(Items):
         return len(self._numbers("popularity"))
 
     def item_id(self, row: int) -> str:
-        """See the base class. A list asks for a hundred of ten thousand."""
-        if "item_ids" in vars(self) or not 0 <= row < len(self._id_ends):
+        """See the base class."""
+        starts = self._id_starts
+        if "item_ids" in vars(self) or not 0 <= row < len(starts) - 1:
             return self.item_ids[row]
-        return self._line("item_ids", self._id_ends, row)
+        return self._line("item_ids", int(starts[row]), int(starts[row + 1]))
+
+    def ids_of(self, rows: NDArray[np.intp]) -> list[str]:
+        """See the base class. A list asks for a hundred of ten thousand."""
+        starts = self._id_starts
+        if "item_ids" in vars(self) or len(starts) <= self.count:
+            return super().ids_of(rows)
+        begins, ends = starts.take(rows).tolist(), starts.take(rows + 1).tolist()
+        return [self._line("item_ids", begin, end) for begin, end in zip(begins, ends, strict=True)]
 
     def title(self, row: int) -> str:
         """See the base class."""
-        if "titles" in vars(self) or not 0 <= row < len(self._title_ends):
+        starts = self._title_starts
+        if "titles" in vars(self) or not 0 <= row < len(starts) - 1:
             return self.titles[row]
-        return self._line("titles", self._title_ends, row)
+        return self._line("titles", int(starts[row]), int(starts[row + 1]))
 
     @cached_property
-    def _id_ends(self) -> NDArray[np.integer[Any]]:
-        return self._numbers("item_ids.ends")
+    def _id_starts(self) -> NDArray[np.integer[Any]]:
+        return self._numbers("item_ids.starts")
 
     @cached_property
-    def _title_ends(self) -> NDArray[np.integer[Any]]:
-        return self._numbers("titles.ends")
+    def _title_starts(self) -> NDArray[np.integer[Any]]:
+        return self._numbers("titles.starts")
 
     def numbers(self, name: NumberColumn, rows: NDArray[np.intp] | None = None) -> NDArray[np.int64]:
         """See the base class."""
@@ -197,10 +207,9 @@ class PreparedItems(Items):
         prepared: Prepared = vars(self)["_prepared"]
         return prepared.texts(f"items.{name}")
 
-    def _line(self, name: str, ends: NDArray[np.integer[Any]], row: int) -> str:
+    def _line(self, name: str, start: int, next_start: int) -> str:
         prepared: Prepared = vars(self)["_prepared"]
-        begin = int(ends[row - 1]) if row else 0
-        return prepared.text(f"items.{name}", begin + 1, int(ends[row]))
+        return prepared.text(f"items.{name}", start, next_start - 1)
 
 
 class PreparedRows(Mapping[str, int]):

@@ -292,6 +292,10 @@ class Items:
         """One item's id."""
         return self.item_ids[row]
 
+    def ids_of(self, rows: NDArray[np.intp]) -> list[str]:
+        """Some items' ids."""
+        return [self.item_ids[row] for row in rows.tolist()]
+
     def title(self, row: int) -> str:
         """One item's title."""
         return self.titles[row]

@@ -23,7 +23,7 @@ from nearhand.events.quarantine import (
     sqlite_code,
     sync_folder,
 )
-from nearhand.events.schema import DamagedError, check, is_sound, ledger_is_sound, migrate
+from nearhand.events.schema import VERSION, DamagedError, check, is_sound, ledger_is_sound, migrate
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -173,9 +173,8 @@ class Database:
         return self._connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        check(
-            connection, self._name, self._cipher
-        )  # before anything that writes, so that somebody else's database stays as it is
+        # Before anything that writes, so that somebody else's database stays as it is.
+        found = check(connection, self._name, self._cipher)
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
         if self._durability == "power":
             # On Apple's systems a plain fsync leaves the data in the drive's cache. Elsewhere these do nothing.
@@ -190,8 +189,9 @@ class Database:
                 place=self._name,
                 remedy="keep the log on a local file system",
             )
-        migrate(connection, self._clock.now_ms(), self._cipher)
-        check(connection, self._name, self._cipher)  # another process, with another key, may have made it just now
+        if found != VERSION:
+            migrate(connection, self._clock.now_ms(), self._cipher)
+            check(connection, self._name, self._cipher)  # another process, with another key, may have made it just now
         if not ledger_is_sound(connection):
             raise DamagedError("the ledger is not what was written")
         clear_index(connection, self._cipher)

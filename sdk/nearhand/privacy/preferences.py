@@ -63,8 +63,9 @@ class PreferenceStore:
         self._clock = clock
         self._meter = meter
         self._lock = threading.Lock()
-        self._hold(self._read())
-        if self._is_lost():
+        content = store.get(NAME)
+        self._hold(self._of(content))
+        if content is None and self._current.consent == "off":  # which nobody has chosen
             meter.skipped("the user's choices were lost with a damaged file: consent is off until it is given again")
 
     @property
@@ -137,13 +138,12 @@ class PreferenceStore:
         self._fresh_until_ns = self._clock.monotonic_ns() + _FRESH_NS
 
     def _read(self) -> Preferences:
-        content = self._store.get(NAME)
+        return self._of(self._store.get(NAME))
+
+    def _of(self, content: bytes | None) -> Preferences:
         if content is not None:
             return read_preferences(content)
         return Preferences(consent="off") if self._store.quarantined else Preferences()
-
-    def _is_lost(self) -> bool:
-        return self._store.get(NAME) is None and bool(self._store.quarantined)
 
 
 def _without(preferences: Preferences, field: str, text: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ class Catalogue:
 
     def __init__(self, items: Items) -> None:
         self._items = items
-        self._ids = _Ids(items)
+        self._ids: dict[int, str] = {}
         self._min_ages = np.array(items.min_ages, np.int64) if items.min_ages else None
 
     def __len__(self) -> int:
@@ -45,8 +45,12 @@ class Catalogue:
         return None if self._min_ages is None else self._min_ages > age
 
     def item_ids(self, rows: NDArray[np.int32] | NDArray[np.intp]) -> list[str]:
-        """The ids of some rows."""
-        return list(map(self._ids.__getitem__, rows.tolist()))
+        """The ids of some rows; they stay known, because those of one list are often those of the next."""
+        known = self._ids
+        missing = [row for row in rows.tolist() if row not in known]
+        if missing:
+            known.update(zip(missing, self._items.ids_of(np.array(missing, np.intp)), strict=True))
+        return [known[row] for row in rows.tolist()]
 
     @cached_property
     def genres(self) -> Categories:
@@ -57,17 +61,6 @@ class Catalogue:
     def directors(self) -> Categories:
         """The items' directors."""
         return Categories(self._items, "directors")
-
-
-class _Ids(dict[int, str]):
-    """Row → item id, of the items that were asked for: those of one list are often those of the next."""
-
-    def __init__(self, items: Items) -> None:
-        self._items = items
-
-    def __missing__(self, row: int) -> str:
-        found = self[row] = self._items.item_id(row)
-        return found
 
 
 @dataclass(frozen=True)
