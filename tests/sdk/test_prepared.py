@@ -239,9 +239,16 @@ def test_any_program_goes_through(content: dict[str, Any]) -> None:
 
 
 def test_decimals_keep_their_zeros() -> None:
-    budget = schema.Budget(*map(Decimal, ("-0.020", "1E-7", "0", "900")))
+    budget = schema.Budget(*map(Decimal, ("-0.020", "1E-7", "-0", "9E+2")))
     found = through({"d": pack_document(budget)}).document("d", MANIFEST_MODULES)
     assert [str(value) for value in vars(found).values()] == [str(value) for value in vars(budget).values()]
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_any_decimal_goes_through(number: Decimal) -> None:
+    budget = schema.Budget(number, number, number, number)
+    found = through({"d": pack_document(budget)}).document("d", MANIFEST_MODULES)
+    assert {str(value) for value in vars(found).values()} == {str(number)}
 
 
 # --- damage, other versions, other bundles ---------------------------------------------------------------------------
@@ -293,13 +300,22 @@ def test_a_dataclass_that_has_changed_is_noticed(monkeypatch: pytest.MonkeyPatch
 def test_the_bytes_are_these(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of them has to change the format's number."""
     monkeypatch.setattr("nearhand.bundle.packing.__version__", "1.2.3")
-    assert SMALL["manifest"] == (
-        b'{"fields":{"ItemsReference":["file","count"],"FileReference":["path","bytes","sha256"]},'
-        b'"value":["ItemsReference",["FileReference","a",1,"%s"],3]}' % DIGEST.encode()
+    assert (
+        SMALL["manifest"]
+        == (
+            b'{"fields": {"ItemsReference": ["file", "count"], "FileReference": ["path", "bytes", "sha256"]}, '
+            b'"plain": ["FileReference"], "value": ["ItemsReference", ["FileReference", "a", 1, "%s"], 3]}'
+        )
+        % DIGEST.encode()
+    )
+    numbers = schema.Estimate(Decimal("0.50"), Decimal(3), Decimal("1E+2"))
+    assert pack_document(numbers) == (
+        b'{"fields": {"Estimate": ["value", "low", "high"]}, "plain": ["Estimate"], '
+        b'"value": ["Estimate", 0.50, 3E0, 1E+2]}'
     )
     data = pack(DIGEST, {**SMALL, **pack_items(make_items(3))})
     assert data.startswith(b"NHPREP04")
-    assert sha256(data).hexdigest() == "de9c7360d95f1b743a3207a74b1c5ffc67a210688afbe7e904c19c208708f848"
+    assert sha256(data).hexdigest() == "80b71047564ce9d7a98b35f35588c25cf72b8fd454c360d93cd36de5a264cdeb"
 
 
 @pytest.mark.degrades

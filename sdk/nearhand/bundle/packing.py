@@ -81,27 +81,37 @@ def _hashed(item_ids: tuple[str, ...]) -> NDArray[np.int64]:
 def pack_document(document: Any) -> bytes:
     """A tree of dataclasses, tuples, mappings, decimals and scalars as a section.
 
-    A dataclass is a list of its name and its fields' values, a tuple one that begins with ``()``, a decimal one that
-    begins with ``.``; a tuple of scalars begins with ``[]``.
+    A dataclass is a list of its name and its fields' values, a tuple one that begins with ``()``, or with ``[]`` if it
+    is of scalars. A decimal is a number with a point or an exponent. Of the dataclasses in ``plain`` all fields are
+    scalars, always.
     """
     fields: dict[str, list[str]] = {}
+    nested: set[str] = set()
 
-    def plain(value: Any) -> Any:
-        if value is None or isinstance(value, (str, int)):
-            return value
+    def text(value: Any) -> str:
         if isinstance(value, Decimal):
-            return [".", str(value)]
+            digits = str(value)
+            return digits if "." in digits or "E" in digits else f"{digits}E0"
         if isinstance(value, tuple):
-            found = [plain(each) for each in value]
-            return ["()" if any(isinstance(each, (list, dict)) for each in found) else "[]", *found]
+            tag = "[]" if all(map(_is_scalar, value)) else "()"
+            return f"[{', '.join([json.dumps(tag), *map(text, value)])}]"
         if isinstance(value, Mapping):
-            return {key: plain(each) for key, each in value.items()}
-        kind = type(value)
-        names = fields.setdefault(kind.__name__, list(field_names(kind)))
-        return [kind.__name__, *(plain(getattr(value, name)) for name in names)]
+            return f"{{{', '.join(f'{json.dumps(key)}: {text(each)}' for key, each in value.items())}}}"
+        if _is_scalar(value):
+            return json.dumps(value)
+        name = type(value).__name__
+        values = [getattr(value, field) for field in fields.setdefault(name, list(field_names(type(value))))]
+        if not all(map(_is_scalar, values)):
+            nested.add(name)
+        return f"[{', '.join([json.dumps(name), *map(text, values)])}]"
 
-    content = plain(document)
-    return json.dumps({"fields": fields, "value": content}, separators=(",", ":")).encode()
+    content = text(document)
+    plain = [name for name in fields if name not in nested]
+    return f'{{"fields": {json.dumps(fields)}, "plain": {json.dumps(plain)}, "value": {content}}}'.encode()
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, Decimal))
 
 
 def _padded(section: bytes) -> bytes:

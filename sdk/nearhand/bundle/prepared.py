@@ -24,7 +24,7 @@ from inspect import get_annotations
 from pathlib import Path
 from struct import Struct
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -45,6 +45,10 @@ START, LENGTH = Struct("<8sI"), Struct("<I")
 _ALIGNED = 8
 _MANY = 512
 """So many ids are looked up one by one; for more of them a dict pays."""
+
+
+_Kind: TypeAlias = tuple[type, list[str], bool]
+"""A dataclass of a document, its fields, and whether all of them are scalars."""
 
 
 class Prepared:
@@ -86,10 +90,12 @@ class Prepared:
         Raises:
             BundleIntegrityError: one of the dataclasses is not there, or has other fields.
         """
-        known = {key: value for module in modules for key, value in vars(module).items()}
         try:
-            content = self.json(name)
-            kinds = {kind: _fields(known[kind], names) for kind, names in content["fields"].items()}
+            content = json.loads(bytes(self._sections[name]), parse_float=Decimal)
+            plain = frozenset(content["plain"])
+            kinds = {
+                kind: (_known(kind, names, modules), names, kind in plain) for kind, names in content["fields"].items()
+            }
             return _restored(content["value"], kinds)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             raise _damaged(f"{name} is none of this SDK ({error!r})", PREPARED_PATH) from error
@@ -311,30 +317,38 @@ def unpack(data: bytes, digest: str, *, place: str) -> Prepared | None:
     return Prepared(sections)
 
 
-def _restored(value: Any, kinds: Mapping[str, tuple[type, tuple[str, ...]]]) -> Any:
+def _restored(value: Any, kinds: Mapping[str, _Kind]) -> Any:
     if type(value) is list:
-        tag = value[0]
+        tag, values = value[0], value[1:]
         if tag == "[]":
-            return tuple(value[1:])
-        if tag == ".":
-            return Decimal(value[1])
+            return tuple(values)
         if tag == "()":
-            return tuple([_restored(each, kinds) for each in value[1:]])
-        kind, names = kinds[tag]
+            return tuple([_restored(each, kinds) for each in values])
+        kind, names, is_plain = kinds[tag]
+        if not is_plain:
+            values = [_restored(each, kinds) for each in values]
+        if len(values) != len(names):
+            raise ValueError(f"a {tag} has {len(values)} fields")
         made: Any = object.__new__(kind)
-        vars(made).update(zip(names, [_restored(each, kinds) for each in value[1:]], strict=True))
+        made.__dict__.update(zip(names, values))  # noqa: B905 - the keyword takes as long as all the rest
         return made
     if type(value) is dict:
         return {key: _restored(each, kinds) for key, each in value.items()}
     return value
 
 
-def _fields(kind: type, names: list[str]) -> tuple[type, tuple[str, ...]]:
-    """A dataclass and its fields, if they still are those that were kept."""
-    own = vars(kind)
-    if "__dataclass_fields__" not in own or list(own.get("__annotations__") or get_annotations(kind)) != names:
-        raise ValueError(f"{kind.__name__} has other fields")
-    return kind, tuple(names)
+def _known(name: str, fields: list[str], modules: Iterable[ModuleType]) -> type:
+    """A dataclass of some modules, if its fields still are those that were kept."""
+    kind = next((vars(module)[name] for module in modules if name in vars(module)), None)
+    own = {} if kind is None else vars(kind)
+    if (
+        kind is None
+        or "__dataclass_fields__" not in own
+        or list(own.get("__annotations__") or get_annotations(kind)) != fields
+    ):
+        raise ValueError(f"{name} has other fields")
+    found: type = kind
+    return found
 
 
 def gap(length: int) -> int:
