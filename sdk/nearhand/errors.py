@@ -26,7 +26,16 @@ A message is one line that says where, what is wrong, and what to do next.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
+
+
+def shown(value: object) -> str:
+    """A value in a message: short, whatever it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of thousands of digits, which Python does not write
+        return f"a {type(value).__name__} that is too large to show"
 
 
 class NearhandError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
@@ -16,7 +15,7 @@ from nearhand.bundle.schema import Items, RuntimeName
 from nearhand.cipher import KeyProvider, cipher_of
 from nearhand.clock import Clock, SystemClock
 from nearhand.config import Config
-from nearhand.errors import EncryptionError, StorageError, UsageError
+from nearhand.errors import EncryptionError, StorageError, UsageError, shown
 from nearhand.events import DAY_MS, Caps, EventLog
 from nearhand.features import CompiledProgram, ItemTable, compile_program, read_program
 from nearhand.features.cache import PushedFeatures
@@ -495,7 +494,7 @@ def _check_given(
         if not isinstance(hybrid, HybridConfig):
             wrong.append(("hybrid", hybrid, "give a nearhand.hybrid.HybridConfig"))
     for name, given, remedy in wrong:
-        raise UsageError(f"is {reprlib.repr(given)}", place=f"open({name})", remedy=f"{remedy}, or None")
+        raise UsageError(f"is {shown(given)}", place=f"open({name})", remedy=f"{remedy}, or None")
 
 
 def _seed_bytes(seed: int | None) -> bytes | None:

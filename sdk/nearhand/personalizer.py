@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from nearhand.bundle.schema import RuntimeName
 from nearhand.cipher import KeyProvider
 from nearhand.clock import Clock
 from nearhand.config import Config
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.events import Event, RecordedEvent, Scalar, unrecorded, unrecorded_many
 from nearhand.features.store import FeatureStore
 from nearhand.opened import OpenProfile, open_profile
@@ -306,7 +305,7 @@ class Personalizer:
         if self._opened.syncer is None:
             raise UsageError("there is no endpoint", place="sync", remedy="give Personalizer.open(sync=SyncConfig(…))")
         if not isinstance(cancelled, threading.Event | None):
-            problem = f"is {reprlib.repr(cancelled)}"
+            problem = f"is {shown(cancelled)}"
             raise UsageError(problem, place="sync(cancelled)", remedy="give a threading.Event, or None")
         with self._opened.meter.timed("sync"):
             return self._opened.syncer.sync(cancelled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -214,6 +215,27 @@ def test_a_pushed_feature_of_another_width_is_not_served(device: Device) -> None
 def test_a_push_that_no_view_takes_is_refused(device: Device, name: str, numbers: list[float], message: str) -> None:
     with device.opened() as (_, store), pytest.raises(UsageError, match=message):
         store.push(name, numbers, ttl_seconds=10, source="s")
+
+
+WRONG_PUSHES: dict[str, list[Any]] = {
+    "name": [5, None, ["ltv"], {}],
+    "values": [None, 5, "ab", {1: 2, 3: 4}, iter([1.0, 2.0]), [math.nan, 1], [10**400, 1], [10**5000, 1], [True, 1],
+               ["a", "b"], [1e39, 1]],
+    "ttl_seconds": [0, -1, math.inf, math.nan, "5", None, True, 10**30, 10**5000, 1e-9],
+    "source": [5, None, "\ud800"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("argument", WRONG_PUSHES)
+def test_a_push_of_what_is_none_is_refused_by_name(device: Device, argument: str) -> None:
+    good: dict[str, Any] = {"name": "ltv", "values": [1.0, 2.0], "ttl_seconds": 10, "source": "s"}
+    with device.opened() as (_, store):
+        for wrong in WRONG_PUSHES[argument]:
+            with pytest.raises(UsageError) as caught:
+                store.push(**{**good, argument: wrong})
+            assert caught.value.place.startswith("push(")
+            assert caught.value.remedy
+        assert value(store, "ltv") == [-1, -1]
 
 
 def test_a_forgotten_event_is_in_no_feature(device: Device) -> None:

@@ -17,11 +17,14 @@ import pytest
 from nearhand import Event, Personalizer, UsageError
 from nearhand.decisions import Decision
 from nearhand.errors import ModelError, NearhandError, RuntimeUnavailableError, StorageError
+from nearhand.network import Answer
 from nearhand.sync import SyncConfig
-from nearhand.testing import ManualClock
+from nearhand.testing import Fault, FaultyTransport, ManualClock
 from tests.sdk.hooked_runtime import NAME, HookedRuntime, Outputs
+from tests.sdk.lives import bundle_with_pushed
 from tests.sdk.serving_device import PLAIN, Device, assert_valid, plain, record, rows_of
 from tests.sdk.serving_factory import DEVICES
+from tests.sdk.sync_device import CONFIG, MemoryEndpoint
 from tests.tiny import ITEMS
 
 ALL = ("churn", "encoder", "index", "kind", "order")
@@ -783,6 +786,39 @@ def test_a_context_is_small_because_it_is_noted_with_each_list(listener: Persona
         assert caught.value.place.startswith("context")
         assert caught.value.remedy
         assert len(str(caught.value)) < 300
+
+
+@pytest.mark.degrades
+@pytest.mark.parametrize(
+    "feature",
+    [
+        '{"name": "ltv", "values": [1, 2], "ttl_ms": Infinity, "source": "s"}',
+        '{"name": "ltv", "values": [1, 2], "ttl_ms": 1e999, "source": "s"}',
+        '{"name": "ltv", "values": [1, 2], "ttl_ms": 1' + "0" * 400 + ', "source": "s"}',
+        '{"name": "ltv", "values": [1, 2], "ttl_ms": NaN, "source": "s"}',
+        '{"name": "ltv", "values": [1, 2], "ttl_ms": "5", "source": "s"}',
+        '{"name": "ltv", "values": [1, 2], "ttl_ms": 5000, "source": 5}',
+        '{"name": "ltv", "values": [1, 1' + "0" * 400 + '], "ttl_ms": 5000, "source": "s"}',
+        '{"name": "ltv", "values": {"a": 1, "b": 2}, "ttl_ms": 5000, "source": "s"}',
+        '{"name": "ltv", "values": null, "ttl_ms": 5000, "source": "\\ud800"}',
+        '{"name": ["ltv"], "values": [1, 2], "ttl_ms": 5000, "source": "s"}',
+    ],
+)
+def test_features_of_an_endpoint_that_are_none_are_passed_over(device: Device, tmp_path: Path, feature: str) -> None:
+    endpoint = MemoryEndpoint()
+    wire = FaultyTransport(endpoint)
+    good = '{"name": "ltv", "values": [1.5, 2.5], "ttl_ms": 5000, "source": "s"}'
+    answer = Answer(200, {}, f'{{"features": [{feature}, {good}]}}'.encode())
+    wire.fault = lambda number, call: Fault(0, answer=answer) if call.method == "GET" else None
+    bundle = bundle_with_pushed(tmp_path, None)
+    with device.opened(bundle=bundle, sync=CONFIG, transport=wire, clock=ManualClock()) as one:
+        one.privacy.set_consent("sync")
+        one.record(Event("item_viewed", "m_1"))
+        report = one.sync()
+        assert (report.features, report.errors) == (1, ())
+        column = one.features.program.column("ltv")
+        assert one.features.vector({}).floats[column.offset :][:2].tolist() == [1.5, 2.5]
+        assert any("was not taken over" in reason for reason in one.status().degradations)
 
 
 @pytest.mark.parametrize("cancelled", [5, "no", True])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from nearhand.errors import StorageError, UsageError
+from nearhand.errors import StorageError, UsageError, shown
 
 
 def sync_file(file: BinaryIO) -> None:
@@ -42,7 +41,7 @@ def path_of(given: str | os.PathLike[str], place: str) -> Path:
         return path.absolute()
     except (TypeError, ValueError, OSError):  # the last if there is no working directory any more
         remedy = "give a text or a pathlib.Path"
-        raise UsageError(f"{reprlib.repr(given)} is no path", place=place, remedy=remedy) from None
+        raise UsageError(f"{shown(given)} is no path", place=place, remedy=remedy) from None
 
 
 @contextmanager

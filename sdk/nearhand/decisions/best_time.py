@@ -17,7 +17,6 @@ Local time is UTC plus an offset: an event's own at its time, and for the time t
 
 from __future__ import annotations
 
-import reprlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from nearhand.clock import Clock
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.events import EventLog, RecordedEvent
 from nearhand.features.arithmetic import decayed
 from nearhand.records import dataclass
@@ -282,7 +281,7 @@ def _check_types(within_hours: object, quiet: object, not_before_ms: object) -> 
         if type(value) is not int:
             raise UsageError(f"is {value!r}", place=f"best_time({name})", remedy="give a whole number")
     if isinstance(not_before_ms, int) and not 0 <= not_before_ms < _END_MS:
-        problem = f"{reprlib.repr(not_before_ms)} is not in the years 1970 to 2199"
+        problem = f"{shown(not_before_ms)} is not in the years 1970 to 2199"
         remedy = "give milliseconds since 1970-01-01 UTC, or None"
         raise UsageError(problem, place="best_time(not_before_ms)", remedy=remedy)
     if not (quiet is None or (isinstance(quiet, Sequence) and all(type(hour) is int for hour in quiet))):

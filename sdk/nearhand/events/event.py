@@ -221,6 +221,11 @@ def is_name(text: str, limit: int) -> bool:
     return 1 <= len(text) <= limit and _is_fit(text)
 
 
+def is_text(text: str) -> bool:
+    """Whether a UTF-8 text can hold it: it has no half of a surrogate pair."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _is_fit(text: str) -> bool:
     # Compiling the pattern takes almost a millisecond, and few names are not plain.
     return (text.isascii() and text.isprintable()) or not re.search(_UNFIT_FOR_A_NAME, text)

@@ -19,7 +19,7 @@ import numpy as np
 
 from nearhand.cipher import Cipher, clear_index, note_key, opens, require_key
 from nearhand.clock import Clock
-from nearhand.errors import EncryptionError, StorageError, UsageError
+from nearhand.errors import EncryptionError, StorageError, UsageError, shown
 from nearhand.events.schema import transaction
 from nearhand.features.arithmetic import LARGEST
 from nearhand.monitoring import Meter
@@ -378,10 +378,11 @@ def _place(stored_name: str, pushed_at: int, expires_at: int) -> str:
 
 def _numbers(values: Sequence[float], place: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise UsageError(f"{value!r} is not a finite number", place=place, remedy="push numbers only")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (isinstance(value, float) and not math.isfinite(value)):
+            raise UsageError(f"{shown(value)} is not a finite number", place=place, remedy="push numbers only")
         if not abs(value) <= LARGEST:
-            raise UsageError(f"{value!r} is too large for float32", place=place, remedy="scale it down")
+            raise UsageError(f"{shown(value)} is too large for float32", place=place, remedy="scale it down")
     return np.array(values, np.float32)
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from nearhand.clock import Clock
-from nearhand.errors import ProgramError, StorageError, UsageError
+from nearhand.errors import ProgramError, StorageError, UsageError, shown
 from nearhand.events import EventLog, Reading, RecordedEvent, Scalar, Snapshot
+from nearhand.events.event import is_text
 from nearhand.features.cache import CacheStatus, PushedFeature, PushedFeatures
 from nearhand.features.fold import CandidateFeatures, CompiledProgram, FeatureFold, FeatureVector
 from nearhand.features.parts import milliseconds
@@ -31,6 +32,7 @@ _KEPT_EVENTS = 5_000
 """Of a longer log no fold is kept for the next explanation: it would hold all of its events, about a kilobyte each."""
 _ELSEWHERE_NS = 1_000_000_000
 _KEPT_VECTORS = 64
+_LONGEST_TTL_S = 3_155_760_000  # a hundred years
 _SNAPSHOT_AFTER = 200
 Fold = TypeVar("Fold", bound=FeatureFold)
 
@@ -228,22 +230,30 @@ class FeatureStore:
 
         Args:
             values: as many finite numbers as the view is wide.
-            ttl_seconds: how long they may be served.
+            ttl_seconds: how long they may be served, above 0 and up to a hundred years.
             source: where they come from, for ``status`` and people.
 
         Raises:
-            UsageError: the program has no such view, or another width.
+            UsageError: the program has no such view, or another width, or an argument is wrong.
             StorageError: they could not be stored.
         """
-        width = self.program.pushed.get(name)
+        width = self.program.pushed.get(name) if isinstance(name, str) else None
         if width is None:
             known = ", ".join(self.program.pushed)
             remedy = f"use one of {known}" if known else "add a view with the op pushed to the program"
-            raise UsageError(f"{name!r} is not a pushed view of {self.program.program.name}", remedy=remedy)
+            problem = f"{shown(name)} is not a pushed view of {self.program.program.name}"
+            raise UsageError(problem, place="push(name)", remedy=remedy)
+        place = f"push({name!r})"
+        if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+            raise UsageError(f"a {type(values).__name__} as values", place=place, remedy="push a list of numbers")
         if len(values) != width:
-            raise UsageError(
-                f"{len(values)} values", place=f"push({name!r})", remedy=f"push {width}, the width of the view"
-            )
+            raise UsageError(f"{len(values)} values", place=place, remedy=f"push {width}, the width of the view")
+        if type(ttl_seconds) not in (int, float) or not 0 < ttl_seconds <= _LONGEST_TTL_S:
+            problem = f"a time to live of {shown(ttl_seconds)} seconds"
+            raise UsageError(problem, place=place, remedy=f"give a number above 0 and up to {_LONGEST_TTL_S:,}")
+        if not (isinstance(source, str) and is_text(source)):
+            problem = f"the source {shown(source)}"
+            raise UsageError(problem, place=place, remedy="say in a text where the values come from")
         return self._pushed.put(name, values, ttl_ms=round(ttl_seconds * 1000), source=source)
 
     def status(self) -> FeatureStatus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -12,7 +11,7 @@ from nearhand.bundle.document import serialize
 from nearhand.bundle.durable import path_of, storage_errors
 from nearhand.bundle.schema import Items
 from nearhand.clock import Clock
-from nearhand.errors import StorageError, UsageError
+from nearhand.errors import StorageError, UsageError, shown
 from nearhand.events import EventLog, RecordedEvent
 from nearhand.events.event import MAX_ID_CHARACTERS, is_name
 from nearhand.features.cache import PushedFeatures
@@ -115,10 +114,10 @@ class Privacy:
         """
         field, text = _choice("block", item_id, category)
         if category is not None and not (isinstance(category, str) and category in self._categories()):
-            problem = f"no item is of the category {reprlib.repr(category)}"
+            problem = f"no item is of the category {shown(category)}"
             raise UsageError(problem, place="block(category)", remedy="use one of the catalogue")
         if category is None and not (isinstance(item_id, str) and is_name(item_id, MAX_ID_CHARACTERS)):
-            problem = f"{reprlib.repr(item_id)} is no identifier"
+            problem = f"{shown(item_id)} is no identifier"
             raise UsageError(problem, place="block(item_id)", remedy="give an item id of 1 to 256 characters")
         self._preferences.add(field, text)
 
@@ -134,7 +133,7 @@ class Privacy:
         """
         items = self._kept.items
         if items is None or not isinstance(item_id, str) or item_id not in items.rows:
-            problem = f"item {reprlib.repr(item_id)} is not in the catalogue of {self._kept.bundle}"
+            problem = f"item {shown(item_id)} is not in the catalogue of {self._kept.bundle}"
             raise UsageError(problem, place="less_like(item_id)", remedy="use an item id of this bundle")
         self._preferences.add("less_like", item_id, keep=_LESS_LIKE_KEPT)
 
@@ -308,7 +307,7 @@ class Privacy:
 
 def _check_bool(place: str, value: object) -> None:
     if type(value) is not bool:
-        raise UsageError(f"is {reprlib.repr(value)}", place=place, remedy="give True or False")
+        raise UsageError(f"is {shown(value)}", place=place, remedy="give True or False")
 
 
 def _choice(place: str, item_id: str | None, category: str | None) -> tuple[str, str]:

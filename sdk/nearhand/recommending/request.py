@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import reprlib
 import threading
 from collections.abc import Collection, Mapping, Sequence
 
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.events import Scalar
+from nearhand.events.event import is_text
 from nearhand.ranking import Predicate
 from nearhand.records import dataclass, field
 
@@ -100,17 +100,17 @@ def check_context(context: Mapping[str, Scalar]) -> None:
         raise _wrong("context", context, remedy)
     characters = 0
     for name, value in context.items():
-        if not (isinstance(name, str) and _is_text(name)):
-            raise UsageError(f"has the name {reprlib.repr(name)}", place="context", remedy=remedy)
+        if not (isinstance(name, str) and is_text(name)):
+            raise UsageError(f"has the name {shown(name)}", place="context", remedy=remedy)
         if isinstance(value, str):
-            is_fit = _is_text(value)
+            is_fit = is_text(value)
             characters += len(value)
         elif isinstance(value, float):
             is_fit = math.isfinite(value)
         else:
             is_fit = value is None or (isinstance(value, int) and -(2**63) <= value < 2**63)
         if not is_fit:
-            raise _wrong(f"context[{reprlib.repr(name)}]", value, remedy)
+            raise _wrong(f"context[{shown(name)}]", value, remedy)
         characters += len(name)
     if len(context) > _MAX_NAMES or characters > _MAX_CHARACTERS:
         problem = f"has {len(context):,} names with {characters:,} characters"
@@ -128,13 +128,4 @@ def _check_ids(place: str, ids: Collection[str]) -> None:
 
 
 def _wrong(place: str, value: object, remedy: str) -> UsageError:
-    try:
-        shown = reprlib.repr(value)
-    except ValueError:  # an integer of thousands of digits
-        shown = "too large"
-    return UsageError(f"is {shown}, a {type(value).__name__}", place=place, remedy=remedy)
-
-
-def _is_text(text: str) -> bool:
-    """Whether it is whole: it has no half of a surrogate pair."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    return UsageError(f"is {shown(value)}, a {type(value).__name__}", place=place, remedy=remedy)

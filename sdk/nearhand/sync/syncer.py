@@ -314,7 +314,7 @@ class Syncer:
             try:
                 ttl_ms = feature["ttl_ms"]
                 push(feature["name"], feature["values"], ttl_seconds=ttl_ms / 1000, source=feature["source"])
-            except (UsageError, TypeError, KeyError) as error:
+            except (UsageError, TypeError, KeyError, OverflowError) as error:
                 self._meter.skipped(f"a pushed feature of the endpoint was not taken over: {error}"[:300])
             else:
                 lifetimes.append(ttl_ms)
