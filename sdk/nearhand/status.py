@@ -36,7 +36,7 @@ class Status:
         learned: how many answers the bandit has learned from; None: the bundle has no bandit.
         is_paused: whether the models are unloaded until they are asked for.
         latencies: verb → latency.
-        degradations: reason → how often less was given than was asked.
+        degradations: reason → how often less was given than was asked; at most 101 of them, the last for all others.
         sync: how the outbox is doing; None: there is no endpoint.
     """
 

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nearhand.errors import ModelError
+from nearhand.errors import ModelError, StorageError
 from nearhand.monitoring import Latency, Meter
+from nearhand.monitoring.meter import MORE_REASONS
 from nearhand.testing import ManualClock, raise_swallowed
 
 
@@ -108,3 +109,16 @@ def test_threads_lose_no_count(meter: Meter) -> None:
         list(pool.map(work, range(2000)))
     assert meter.latencies()["recommend"].calls == 2000
     assert meter.degradations() == {"fell back: broken": 2000}
+
+
+@pytest.mark.degrades
+def test_reasons_without_end_are_counted_in_bounded_memory() -> None:
+    meter = Meter(ManualClock())
+    for number in range(1000):
+        meter.degraded("a line cannot be read", StorageError(f"line {number}"))
+        meter.skipped("the deadline left out the stage 'rank'")
+    found = meter.degradations()
+    assert len(found) == 101
+    assert found["the deadline left out the stage 'rank'"] == 1000
+    assert found[MORE_REASONS] == 901
+    assert sum(found.values()) == 2000

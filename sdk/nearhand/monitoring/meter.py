@@ -12,6 +12,9 @@ from nearhand.clock import Clock
 from nearhand.records import dataclass
 
 _KEPT = 512
+_REASONS = 100
+MORE_REASONS = "for more reasons than are told apart"
+"""Under which is counted what happens for yet another reason: some name what they met, and an app runs for months."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,16 @@ class Meter:
         """Count an error that is handled by giving less than was asked."""
         if self.raise_swallowed:
             raise error
-        with self._lock:
-            self._degradations[f"{reason}: {error}"] += 1
+        self.skipped(f"{reason}: {error}")
 
     def skipped(self, reason: str) -> None:
         """Count something that was left out on purpose, such as a stage that a deadline did not allow."""
         with self._lock:
-            self._degradations[reason] += 1
+            is_told = reason in self._degradations or len(self._degradations) < _REASONS
+            self._degradations[reason if is_told else MORE_REASONS] += 1
 
     def degradations(self) -> dict[str, int]:
-        """Reason → count, since opening."""
+        """Reason → count, since opening: the first 100 reasons, and :data:`MORE_REASONS`."""
         with self._lock:
             return dict(self._degradations)
 
