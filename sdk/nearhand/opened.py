@@ -367,6 +367,10 @@ def open_profile(
     """See :meth:`nearhand.Personalizer.open` for the arguments and errors."""
     source, data = path_of(bundle, "open(bundle)"), path_of(data_dir, "open(data_dir)")
     _check_given(config, clock, runtimes, sync, transport, hybrid, surroundings)
+    if transport is not None:
+        from nearhand.network.guard import guarded as guarded_transport
+
+        transport = guarded_transport(transport)
     config, clock = config or Config(), clock or SystemClock()
     profile = data / "profiles" / config.profile
     meter = Meter(clock)

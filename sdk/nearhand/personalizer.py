@@ -66,7 +66,7 @@ class Personalizer:
             key_provider: gives the key with which all that the profile stores is encrypted; None: it is not. Which of
                 the two it is has to stay the same for a profile.
             sync: the endpoint that :meth:`sync` sends to; None: nothing ever leaves the device.
-            transport: what carries all calls; None: urllib3, which is imported at the first one.
+            transport: what carries all calls, for the app to close; None: urllib3, which is imported at the first one.
             hybrid: a server that may rank lists with a heavier model, for users who allow it (``sync``); see
                 :class:`nearhand.hybrid.HybridConfig`. None: all lists are ranked on the device.
             surroundings: tells what network there is, and how the battery is; it has to return at once.

@@ -17,7 +17,8 @@ import pytest
 from nearhand import Event, Personalizer, UsageError
 from nearhand.decisions import Decision
 from nearhand.errors import ModelError, NearhandError, RuntimeUnavailableError, StorageError
-from nearhand.network import Answer
+from nearhand.hybrid import HybridConfig, Surroundings
+from nearhand.network import Answer, Call
 from nearhand.sync import SyncConfig
 from nearhand.testing import Fault, FaultyTransport, ManualClock
 from tests.sdk.hooked_runtime import NAME, HookedRuntime, Outputs
@@ -819,6 +820,47 @@ def test_features_of_an_endpoint_that_are_none_are_passed_over(device: Device, t
         column = one.features.program.column("ltv")
         assert one.features.vector({}).floats[column.offset :][:2].tolist() == [1.5, 2.5]
         assert any("was not taken over" in reason for reason in one.status().degradations)
+
+
+class AppsTransport:
+    """Does not keep to the protocol."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.calls = 0
+
+    def send(self, call: Call) -> Any:
+        self.calls += 1
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def close(self) -> None:
+        raise AssertionError("it is the app's to close")
+
+
+_ANSWERS: list[Any] = [
+    KeyError("x"), OSError(5, "io"), RuntimeError("of its library"), MemoryError(), None, 5,
+    Answer(200, {}, None), Answer("200", {}, b"{}"), Answer(200, None, b"{}"),  # type: ignore[arg-type]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", _ANSWERS, ids=repr)
+def test_a_transport_of_the_app_that_breaks_the_protocol_is_a_broken_network(device: Device, answer: Any) -> None:
+    transport = AppsTransport(answer)
+    hybrid = HybridConfig("https://models.test")
+    options: dict[str, Any] = {"sync": CONFIG, "hybrid": hybrid, "transport": transport}
+    with device.opened(surroundings=lambda: Surroundings("unmetered", 0.9), **options) as one:
+        one.privacy.set_consent("sync")
+        record(one, "item_liked", [2, 8])
+        report = one.sync()
+        assert not report.is_complete
+        assert "the app's transport" in report.errors[0]
+        assert {each.source for each in one.recommend(3)} == {"local"}
+        status = one.status().hybrid
+        assert status is not None
+        assert status.last[-1].outcome == "network"
+        assert transport.calls >= 2
 
 
 @pytest.mark.parametrize("cancelled", [5, "no", True])

@@ -63,7 +63,7 @@ class InferenceClient:
             UsageError: the endpoint is no such address.
         """
         self.endpoint = check_endpoint(endpoint, allow_http=allow_http)
-        self._transport = transport
+        self._given = self._transport = transport
         self._headers = dict(headers or {})
         if not all(map(_is_header, [*self._headers, *self._headers.values()])):
             remedy = "write {'x-name': 'value'}"
@@ -142,8 +142,8 @@ class InferenceClient:
             raise
 
     def close(self) -> None:
-        """Close the connections that are kept."""
-        if self._transport is not None:
+        """Close the connections that are kept; those of a transport that was given are its owner's."""
+        if self._given is None and self._transport is not None:
             self._transport.close()
 
     def _is_binary(self, timeout_ms: float | None) -> bool:
