@@ -92,7 +92,10 @@ def test_durations(duration: str, expected: int) -> None:
     assert milliseconds(duration) == expected
 
 
-@pytest.mark.parametrize("duration", ["3651d", "315360001s", "1000000000s", "01d", "-1d", "1D", "d", "1d ", "1 d", ""])
+@pytest.mark.parametrize(
+    "duration",
+    ["3651d", "315360001s", "1000000000s", "01d", "-1d", "1D", "d", "1d ", "1 d", "", "0d", "1_0d", "٣d", "²d", "7"],
+)
 def test_what_is_no_duration(duration: str) -> None:
     with pytest.raises(ValueError, match="is not a duration from 1s to 3650d"):
         milliseconds(duration)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -17,10 +17,10 @@ Cell = TypeVar("Cell", bound=Hashable)
 
 @dataclass(frozen=True, eq=False)
 class Grouped(Generic[Cell]):
-    """The different cells of a column, in the order in which they come; and for each cell its place in them, intp."""
+    """The different cells of a column, in the order in which they come; and for each cell its place in them."""
 
     distinct: tuple[Cell, ...]
-    places: NDArray[np.intp]
+    places: NDArray[np.integer[Any]]
 
 
 def grouped(cells: Sequence[Cell]) -> Grouped[Cell]:

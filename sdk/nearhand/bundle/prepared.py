@@ -153,7 +153,7 @@ class PreparedItems(Items):
     def grouped_genres(self) -> Grouped[tuple[str, ...]]:
         prepared: Prepared = vars(self)["_prepared"]
         distinct = tuple(map(tuple, prepared.json("items.genres")))
-        return Grouped(distinct, prepared.numbers("items.genres.places").astype(np.intp))
+        return Grouped(distinct, prepared.numbers("items.genres.places"))
 
     @cached_property
     def rows(self) -> Mapping[str, int]:

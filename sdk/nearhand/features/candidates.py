@@ -319,7 +319,7 @@ def _places(plan: Plan, affinity: schema.Affinity) -> _Places:
     counts = np.fromiter(map(len, found), np.intp, len(found))
     places = np.full((len(found), max(1, counts.max())), len(known), np.intp)
     places[np.arange(places.shape[1]) < counts[:, None]] = [place for each in found for place in each]
-    return _Places(np.append(groups.places, -1), places, counts)
+    return _Places(np.concatenate((groups.places, [-1])), places, counts)
 
 
 def _count(plan: Plan, view: schema.ItemCount) -> ItemOutput:
