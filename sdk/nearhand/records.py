@@ -203,7 +203,7 @@ else:
             nonlocal left
             left -= 1
             if len(values) == len(names) and not named and is_simple and left >= 0:
-                vars(self).update(zip(names, values, strict=True))
+                self.__dict__.update(zip(names, values))  # noqa: B905 - the keyword takes as long as all the rest
                 if finish:
                     self.__post_init__()
                 return

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from binascii import crc32
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from inspect import get_annotations
@@ -76,6 +76,11 @@ class Prepared:
     def text(self, name: str, begin: int, end: int) -> str:
         """Some of a section's bytes as a text."""
         return str(self._sections[name][begin:end], "utf-8")
+
+    def lines(self, name: str, starts: Sequence[int], next_starts: Sequence[int]) -> list[str]:
+        """Some of a section's lines as texts."""
+        section = self._sections[name]
+        return [str(section[start : after - 1], "utf-8") for start, after in zip(starts, next_starts, strict=True)]
 
     def numbers(self, name: str) -> NDArray[np.integer[Any]]:
         """A section that :func:`pack_numbers` made, of whatever width; not to be changed."""
@@ -182,8 +187,8 @@ class PreparedItems(Items):
         starts = self._id_starts
         if "item_ids" in vars(self) or len(starts) <= self.count:
             return super().ids_of(rows)
-        begins, ends = starts.take(rows).tolist(), starts.take(rows + 1).tolist()
-        return [self._line("item_ids", begin, end) for begin, end in zip(begins, ends, strict=True)]
+        prepared: Prepared = vars(self)["_prepared"]
+        return prepared.lines("items.item_ids", starts.take(rows).tolist(), starts.take(rows + 1).tolist())
 
     def title(self, row: int) -> str:
         """See the base class."""
