@@ -68,6 +68,7 @@ IDENTIFIERS: dict[str, Case] = {
         if schema.item
     },
     "item_id: int": ("item_id", "such as '1021' for 1021", lambda: viewed(item_id=1021)),
+    "item_id: int of 5,000 digits": ("item_id", "such as '1021' for 1021", lambda: viewed(item_id=10**5000)),
     "item_id: empty": ("item_id", "use 1 to 256 characters, or leave it out", lambda: viewed(item_id="")),
     "item_id: 257 characters": ("item_id", "use 1 to 256 characters", lambda: viewed(item_id="x" * 257)),
     "item_id: newline": ("item_id", "use printable characters", lambda: viewed(item_id="m_1\n")),
@@ -217,6 +218,7 @@ FROM_JSON: dict[str, Case] = {
     "JSON: no type": ("event", "pass a str", lambda: event_from_json({"item_id": "m_1"})),
     "JSON: a slip": ("itemid", "use item_id, or put it in properties", lambda: event_from_json({"itemid": "m_1"})),
     "JSON: a name of its own": ("zzz", "use event, item_id, timestamp", lambda: event_from_json({"zzz": 1})),
+    "JSON: a name that is no text": ("None", "use event, item_id, timestamp", lambda: event_from_json({None: 1})),
     "JSON: what only the log writes": ("sequence", "put it in properties", lambda: event_from_json({"sequence": 1})),
     "JSON: an ISO time": (
         "timestamp",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-import reprlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from nearhand.errors import EventError
+from nearhand.errors import EventError, shown
 from nearhand.records import dataclass, field, field_names
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -118,7 +117,7 @@ def event_from_json(content: object) -> Event:
         EventError: not an object, an unknown name, no ``event``, or a malformed field.
     """
     if not isinstance(content, dict):
-        raise EventError("event", f"{reprlib.repr(content)} is not a JSON object", remedy='write {"event": "…", …}')
+        raise EventError("event", f"{shown(content)} is not a JSON object", remedy='write {"event": "…", …}')
     _refuse_unknown(content, field_names(Event))
     return Event(**{"event": None, **content})
 
@@ -194,7 +193,7 @@ def recorded_from_json(text: str) -> RecordedEvent:
     except (ValueError, RecursionError) as error:
         raise EventError("event", f"the line is not JSON ({error})", remedy="give one object on each line") from None
     if not isinstance(content, dict):
-        raise EventError("event", f"{reprlib.repr(content)} is not a JSON object", remedy="give a recorded event")
+        raise EventError("event", f"{shown(content)} is not a JSON object", remedy="give a recorded event")
     names = field_names(RecordedEvent)
     _refuse_unknown(content, names)
     if missing := [name for name in names if name not in content]:
@@ -240,15 +239,17 @@ def near_match(word: str, words: Sequence[str]) -> list[str]:
 
 def _refuse_unknown(content: Mapping[str, object], names: Sequence[str]) -> None:
     if unknown := [name for name in content if name not in names]:
-        near = near_match(unknown[0], names)
+        near = near_match(unknown[0], names) if isinstance(unknown[0], str) else []
         raise EventError(
-            unknown[0], "is not a field of an event", remedy=f"use {', '.join(near or names)}, or put it in properties"
+            str(unknown[0]),
+            "is not a field of an event",
+            remedy=f"use {', '.join(near or names)}, or put it in properties",
         )
 
 
 def _id(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise EventError(name, f"{reprlib.repr(value)} is not text", remedy="pass a str, such as '1021' for 1021")
+        raise EventError(name, f"{shown(value)} is not text", remedy="pass a str, such as '1021' for 1021")
     if not 1 <= len(value) <= MAX_ID_CHARACTERS:
         raise EventError(
             name, f"has {len(value)} characters", remedy=f"use 1 to {MAX_ID_CHARACTERS} characters, or leave it out"
@@ -256,7 +257,7 @@ def _id(name: str, value: object) -> str:
     if not _is_fit(value):
         raise EventError(
             name,
-            f"{reprlib.repr(value)} has a control character or half of a surrogate pair",
+            f"{shown(value)} has a control character or half of a surrogate pair",
             remedy="use printable characters, such as letters, digits, '-', '_' and ':'",
         )
     return str.__str__(value)  # without the subclass, such as an enum's
@@ -278,7 +279,7 @@ def _milliseconds(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise EventError(
             "timestamp",
-            f"{reprlib.repr(value)} is not a whole number of milliseconds",
+            f"{shown(value)} is not a whole number of milliseconds",
             remedy="pass an int, milliseconds since 1970-01-01 UTC, or a datetime with a time zone",
         )
     if not 0 <= value < _END_MS:
@@ -291,7 +292,7 @@ def _milliseconds(value: object) -> int:
 def _whole(name: str, value: object, low: int, high: int = 2**63 - 1) -> int:
     if type(value) is not int or not low <= value <= high:
         raise EventError(
-            name, f"{reprlib.repr(value)} is not a whole number from {low} to {high}", remedy="give what was exported"
+            name, f"{shown(value)} is not a whole number from {low} to {high}", remedy="give what was exported"
         )
     return value
 
@@ -304,7 +305,7 @@ def _plain_mapping(name: str, value: object, levels: int) -> dict[str, JSON]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise EventError(name, f"{reprlib.repr(value)} is not a mapping", remedy=f'pass a dict: {name}={{"…": …}}')
+        raise EventError(name, f"{shown(value)} is not a mapping", remedy=f'pass a dict: {name}={{"…": …}}')
     return {_key(name, key): _plain(f"{name}.{key}", item, levels - 1) for key, item in value.items()}
 
 
@@ -312,7 +313,7 @@ def _key(path: str, key: object) -> str:
     if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARACTERS:
         raise EventError(
             path,
-            f"{reprlib.repr(key)} is not a name",
+            f"{shown(key)} is not a name",
             remedy=f"use names that are str, of 1 to {MAX_KEY_CHARACTERS} characters",
         )
     return _text(path, key)
@@ -324,7 +325,7 @@ def _text(path: str, value: str) -> str:
     except UnicodeEncodeError:
         raise EventError(
             path,
-            f"{reprlib.repr(value)} has half of a surrogate pair, which no UTF-8 text can hold",
+            f"{shown(value)} has half of a surrogate pair, which no UTF-8 text can hold",
             remedy="decode it with errors='replace' where it comes from",
         ) from None
     return str.__str__(value)

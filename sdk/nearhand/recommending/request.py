@@ -86,7 +86,7 @@ def check_k(k: int) -> None:
         UsageError: it is not a positive integer.
     """
     if type(k) is not int or k < 1:
-        raise UsageError(f"k is {k!r}", place="k", remedy="ask for at least 1 item")
+        raise UsageError(f"k is {shown(k)}", place="k", remedy="ask for a whole number of items, from 1")
 
 
 def check_context(context: Mapping[str, Scalar]) -> None:
