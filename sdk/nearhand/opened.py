@@ -281,7 +281,7 @@ class OpenProfile:
         if self.learner is not None:
             try:
                 self.learner.reload(self.log)
-            except StorageError as error:
+            except (StorageError, EncryptionError) as error:
                 self.meter.degraded("what was learned was not taken over, and is learned again from the log", error)
 
     def _settle(self) -> None:

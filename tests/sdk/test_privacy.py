@@ -667,6 +667,28 @@ def test_a_profile_whose_key_is_lost_is_destroyed_and_begins_anew(
         assert served(p) == of_a_new_profile(bundle, empty, tmp_path / "new", clock.now_ms())
 
 
+@pytest.mark.degrades
+def test_a_profile_that_was_made_anew_with_another_key_meanwhile_gives_everybodys_lists(
+    bundle: Path, data_dir: Path, clock: ManualClock
+) -> None:
+    with open_profile(bundle, data_dir, clock, keys=Keys()) as p:
+        taste(p, clock, (6, 12))
+        assert {each.source for each in p.recommend(5)} == {"local"}
+        destroy_profile(profile_folder(data_dir))
+        with open_profile(bundle, data_dir, clock, keys=Keys(b"k" * 32)) as other:
+            other.record(planted(1))
+        clock.advance(1000)
+        with pytest.raises(EncryptionError):
+            p.record(planted(2))
+        for _ in range(2):
+            assert {each.source for each in p.recommend(5)} == {"fallback"}
+            assert len(p.similar("m_6", 5)) == 5
+            p.pause()  # nothing of what is in memory can be written down, which is counted
+        p.resume()
+    with open_profile(bundle, data_dir, clock, keys=Keys(b"k" * 32)) as other:
+        assert [event.event_id for event in other.events()] == [f"{MARK}-id-1"]
+
+
 def test_a_key_of_one_profile_is_not_anothers(bundle: Path, data_dir: Path) -> None:
     other = Config(durability="process", profile="other", seed=CONFIG.seed)
     with open_profile(bundle, data_dir, keys=Keys()), open_profile(bundle, data_dir, config=other) as plain:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from nearhand.clock import Clock
-from nearhand.errors import ProgramError, StorageError, UsageError, shown
+from nearhand.errors import EncryptionError, ProgramError, StorageError, UsageError, shown
 from nearhand.events import EventLog, Reading, RecordedEvent, Scalar, Snapshot
 from nearhand.events.event import is_text
 from nearhand.features.cache import CacheStatus, PushedFeature, PushedFeatures
@@ -283,7 +283,7 @@ class FeatureStore:
             try:
                 self._catch_up()
                 self._save()
-            except StorageError as error:  # what was recorded is safe, and is folded when it is opened again
+            except (StorageError, EncryptionError) as error:  # what was recorded is safe, and is folded the next time
                 self._meter.degraded("features were not materialized", error)
 
     def shed(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from nearhand.clock import Clock
-from nearhand.errors import BundleFormatError, NearhandError, StorageError, UsageError
+from nearhand.errors import BundleFormatError, EncryptionError, NearhandError, StorageError, UsageError
 from nearhand.monitoring import Meter
 from nearhand.profile import ProfileStore
 from nearhand.records import dataclass
@@ -75,7 +75,7 @@ class PreferenceStore:
             with self._lock:
                 try:
                     self._hold(self._read())
-                except StorageError as error:
+                except (StorageError, EncryptionError) as error:
                     self._hold(self._current)
                     self._meter.degraded("the preferences could not be read again", error)
         return self._current
