@@ -171,7 +171,7 @@ def opens(connection: sqlite3.Connection, cipher: Cipher) -> bool:
     """Whether the key is that of the database: then what does not open with it is damaged."""
     (sealed,) = connection.execute("SELECT value FROM seal").fetchone() or (b"",)
     try:
-        return cipher.open(sealed, _CHECK_PLACE) == _CHECK
+        return isinstance(sealed, bytes) and cipher.open(sealed, _CHECK_PLACE) == _CHECK
     except EncryptionError:
         return False
 

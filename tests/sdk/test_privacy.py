@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from nearhand import Config, Event, Personalizer
+from nearhand.cipher import AesGcm
 from nearhand.errors import EncryptionError, EventError, StorageError, UsageError
 from nearhand.privacy import AuditEntry, Preferences
 from nearhand.profile import destroy_profile
@@ -523,6 +524,33 @@ def test_an_export_replaces_files_only(opened: Personalizer, tmp_path: Path) -> 
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert [path.name for path in tmp_path.iterdir() if path.name != "data"] == ["pipe"]
     assert opened.privacy.audit() == []
+
+
+@pytest.mark.degrades
+@pytest.mark.parametrize("keys", [None, Keys()], ids=["plain", "encrypted"])
+def test_choices_that_are_damaged_allow_nothing_and_can_be_made_again(
+    bundle: Path, data_dir: Path, keys: Keys | None
+) -> None:
+    with open_profile(bundle, data_dir, keys=keys) as p:
+        p.record(planted(1))
+        p.privacy.set_consent("sync")
+    with closing(sqlite3.connect(profile_folder(data_dir) / "profile.db", isolation_level=None)) as connection:
+        name = "preferences" if keys is None else AesGcm(KEY).index("preferences")
+        changed = connection.execute(
+            "UPDATE value SET content = CAST(content || x'00' AS BLOB) WHERE name = ?", (name,)
+        )
+        assert changed.rowcount == 1
+    for _ in range(2):
+        with open_profile(bundle, data_dir, keys=keys) as p:
+            assert p.status().consent == "off"
+            assert any("consent is off until it is given again" in reason for reason in p.status().degradations)
+            assert p.record(planted(2)).sequence == 0
+            assert {each.source for each in p.recommend(3)} == {"fallback"}
+    with open_profile(bundle, data_dir, keys=keys) as p:
+        p.privacy.set_consent("local")
+        assert p.record(planted(2)).sequence == 2
+    with open_profile(bundle, data_dir, keys=keys) as p:
+        assert (p.status().consent, p.status().events, p.status().degradations) == ("local", 2, {})
 
 
 @pytest.mark.degrades

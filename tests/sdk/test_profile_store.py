@@ -236,6 +236,56 @@ def test_a_damaged_file_is_moved_aside_whole_and_a_fresh_one_serves(path: Path, 
             assert len(store.quarantined) == number
 
 
+def test_damage_that_has_no_text_is_damage(path: Path) -> None:
+    """SQLite puts what it finds into its message, and that is then no UTF-8."""
+    with closing(open_store(path)) as store:
+        store.put("a", b"1")
+    damaged = path.read_bytes().replace(b"tablevaluevalue", b"table\x94\x94\x94\x94\x94value")
+    path.write_bytes(damaged.replace(b"CREATE TABLE value", b"CREATF TABLE value"))
+    with closing(open_store(path)) as store:
+        assert store.quarantined == ("profile.db.corrupt-1",)
+        assert store.get("a") is None
+        store.put("a", b"2")
+        assert store.get("a") == b"2"
+
+
+def unmade(path: Path, table: str, change: str) -> None:
+    """Change what the table's own rules do not allow, as damage does."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(replace(sql, ' NOT NULL', ''), ' STRICT', '') WHERE name = ?",
+            (table,),
+        )
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(change)
+
+
+def test_values_that_are_none_are_damage(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        store.put("a", b"1")
+        store.append("shown", "x", 1, b"x", keep=10)
+        store.append("shown", "y", 1, b"y", keep=10)
+    unmade(path, "value", "UPDATE value SET content = NULL")
+    unmade(path, "entry", "UPDATE entry SET content = x'fffe0a00' WHERE name = 'x'")
+    with closing(open_store(path)) as store:
+        with pytest.raises(StorageError, match="line 1 is damaged"):
+            store.entries("shown")
+        entry = store.find("shown", "y")
+        assert entry is not None
+        assert entry.content == b"y", "the others are still there"
+        assert store.get("a") is None
+        assert store.quarantined == ("profile.db.corrupt-1",)
+
+
+def test_a_seal_that_is_none_opens_with_no_key(path: Path) -> None:
+    with closing(open_store(path, AesGcm(KEY))) as store:
+        store.put("a", b"1")
+    unmade(path, "seal", "UPDATE seal SET value = NULL")
+    with pytest.raises(EncryptionError, match="another key"):
+        open_store(path, AesGcm(KEY))
+
+
 def test_damage_that_is_met_later_is_moved_aside_then(path: Path) -> None:
     with closing(open_store(path)) as store:
         for number in range(200):

@@ -51,19 +51,24 @@ class PreferenceStore:
 
     What another process has changed is noticed within a second, and at once by whoever changes something here.
 
-    If the choices were lost, with a damaged file that was moved aside, the consent is ``off`` until it is given again.
+    If the choices were lost, with a damaged file that was moved aside, or are damaged themselves, the consent is
+    ``off`` until it is given again.
     """
 
     def __init__(self, store: ProfileStore, clock: Clock, meter: Meter) -> None:
         """
         Raises:
-            StorageError: they cannot be read, or are damaged.
+            StorageError: they cannot be read.
         """
         self._store = store
         self._clock = clock
         self._meter = meter
         self._lock = threading.Lock()
-        content = store.get(NAME)
+        try:
+            content = store.get(NAME)
+        except EncryptionError as error:  # the store opened with this key, so it was altered
+            content = b""
+            meter.degraded("the user's choices were altered", error)
         self._hold(self._of(content))
         if content is None and self._current.consent == "off":  # which nobody has chosen
             meter.skipped("the user's choices were lost with a damaged file: consent is off until it is given again")
@@ -108,7 +113,7 @@ class PreferenceStore:
         """What the store has now, whichever process has put it there.
 
         Raises:
-            StorageError: they cannot be read, or are damaged.
+            StorageError: they cannot be read.
         """
         with self._lock:
             self._hold(self._read())
@@ -124,7 +129,10 @@ class PreferenceStore:
 
         with self._lock:
             with self._store.transaction():
-                now = self._read()  # another process may have changed them
+                try:
+                    now = self._read()  # another process may have changed them
+                except EncryptionError:  # what was altered is replaced
+                    now = self._of(b"")
                 edited = replace(now, **changes_of(now))
                 if edited != now:
                     from nearhand.bundle.document import serialize  # as above
@@ -142,7 +150,11 @@ class PreferenceStore:
 
     def _of(self, content: bytes | None) -> Preferences:
         if content is not None:
-            return read_preferences(content)
+            try:
+                return read_preferences(content)
+            except StorageError as error:
+                self._meter.degraded("the user's choices are damaged: consent is off until it is given again", error)
+                return Preferences(consent="off")
         return Preferences(consent="off") if self._store.quarantined else Preferences()
 
 

@@ -21,7 +21,7 @@ from nearhand.events.quarantine import (
     quarantine,
     quarantined,
 )
-from nearhand.events.schema import transaction
+from nearhand.events.schema import DamagedError, transaction
 from nearhand.records import dataclass
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class ProfileStore:
             with folder_lock(path.parent, _BUSY_TIMEOUT_S):
                 try:
                     self._connection = self._opened_file()
-                except sqlite3.Error as error:
+                except (sqlite3.Error, UnicodeDecodeError) as error:
                     if not is_damage(error):
                         raise
                     quarantine(path)
@@ -112,8 +112,16 @@ class ProfileStore:
             StorageError: the file cannot be read. EncryptionError: it was altered, or the key cannot be used any more.
         """
         stored = self._stored_name(name)
-        row = self._use(lambda c: c.execute("SELECT content FROM value WHERE name = ?", (stored,)).fetchone())
-        return None if row is None else self._opened(row[0], f"value {stored}")
+
+        def read(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute("SELECT content FROM value WHERE name = ?", (stored,)).fetchone()
+            if row is not None and not isinstance(row[0], bytes):
+                raise DamagedError(f"value {stored} is none")
+            content: bytes | None = None if row is None else row[0]
+            return content
+
+        content = self._use(read)
+        return None if content is None else self._opened(content, f"value {stored}")
 
     def put(self, name: str, content: bytes | None) -> None:
         """Set the value of a name; None deletes it.
@@ -316,12 +324,12 @@ class ProfileStore:
                 self._follow()
                 try:
                     return work(self._connection)
-                except sqlite3.Error as error:
+                except (sqlite3.Error, UnicodeDecodeError, DamagedError) as error:
                     if not is_damage(error) or self._connection.in_transaction:
                         raise
                     self._replace_file()
                 return work(self._connection)
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, sqlite3.Error, UnicodeDecodeError, DamagedError) as error:
                 raise self._storage_error(error) from error
 
     def _follow(self) -> None:
@@ -350,8 +358,12 @@ class ProfileStore:
 
     def _entry(self, journal: str, row: tuple[int, str, int, bytes]) -> Entry:
         sequence, stored, at, content = row
-        name, _, rest = self._opened(content, f"journal {journal} {stored}").partition(b"\n")
-        return Entry(sequence, name.decode(), at, rest)
+        try:
+            name, _, rest = self._opened(content, f"journal {journal} {stored}").partition(b"\n")
+            return Entry(sequence, name.decode(), at, rest)
+        except (UnicodeDecodeError, AttributeError, TypeError) as error:
+            remedy = "erase the profile, or go on without it"
+            raise StorageError(f"line {sequence} is damaged", place=f"journal {journal}", remedy=remedy) from error
 
     def _row(self, journal: str, name: str, at: int, content: bytes) -> tuple[str, str, int, bytes]:
         stored = self._stored_name(name)
