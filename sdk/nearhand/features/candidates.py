@@ -8,7 +8,7 @@ plain values, so that the notes of several readings become one array.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -377,14 +377,14 @@ def _difference(plan: Plan, view: schema.ItemDifference) -> ItemOutput:
     subtrahend: Any = plan.program.view(view.minus)
     minus, default = compile_scalar(plan, subtrahend), float(view.default)
 
-    numbers = partial(_numbers, plan, view.of, np.nan)
+    numbers = KeptRows(lambda rows: _numbers(plan, view.of, np.nan, rows)[:, None], len(plan.items.rows), 1, "float64")
 
     def bind(states: States) -> Note:
         read = minus(states)
         return lambda frame, candidates: float(read(frame))
 
     def values(candidates: Candidates, notes: Sequence[float]) -> NDArray[np.float64]:
-        difference = candidates.take(numbers) - np.array(notes)[:, None]
+        difference = candidates.take(numbers)[:, 0] - np.array(notes)[:, None]
         return _within(np.where(np.isnan(difference), default, difference))
 
     # The difference is to the number before the view's steps, which its column does not show.

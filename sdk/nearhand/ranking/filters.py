@@ -46,11 +46,20 @@ class Catalogue:
 
     def item_ids(self, rows: NDArray[np.int32] | NDArray[np.intp]) -> list[str]:
         """The ids of some rows; they stay known, because those of one list are often those of the next."""
-        known = self._ids
-        missing = [row for row in rows.tolist() if row not in known]
-        if missing:
+        known, listed = self._ids, rows.tolist()
+        try:
+            return [known[row] for row in listed]
+        except KeyError:
+            missing = [row for row in listed if row not in known]
             known.update(zip(missing, self._items.ids_of(np.array(missing, np.intp)), strict=True))
-        return [known[row] for row in rows.tolist()]
+            return [known[row] for row in listed]
+
+    def item_id(self, row: int) -> str:
+        """The id of one row."""
+        found = self._ids.get(row)
+        if found is None:
+            found = self._ids[row] = self._items.item_id(row)
+        return found
 
     @cached_property
     def genres(self) -> Categories:

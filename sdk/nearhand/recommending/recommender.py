@@ -457,7 +457,7 @@ class Recommender:
         self, row: int, score: float, explanation: Explanation, source: Source, list_id: str, place: int, chance: float
     ) -> Recommendation:
         return Recommendation(
-            item_id=self._items.item_id(row),
+            item_id=self._catalogue.item_id(row),
             title=self._items.title(row),
             score=score,
             explanation=explanation,
