@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Table: TypeAlias = "Callable[[NDArray[np.intp]], NDArray[Any]]"
 """Some rows of a table: intp [n], −1 for the last → [n], or [n, width]."""
 
+_OFTEN = 8
 _ABSENT = repeat(-1)
 _NONE = repeat(0)
 _NEVER = repeat(np.nan)
@@ -73,10 +74,15 @@ class Candidates:
 
 
 class KeptRows:
-    """A table whose rows are kept once they were made: a list asks for a hundred of ten thousand. Safe for threads."""
+    """A table whose rows are kept once they were made. Safe for threads.
+
+    A first list waits for its hundred of ten thousand rows only. After some lists with new rows all others are made,
+    so that no later one makes any.
+    """
 
     def __init__(self, make: Table, items: int, width: int, dtype: str) -> None:
         self._make = make
+        self._made = 0  # how often
         self._known = np.zeros(items + 1, np.bool_)
         self._rows = np.zeros((items + 1, width), dtype)
 
@@ -84,7 +90,11 @@ class KeptRows:
         """See :data:`Table`."""
         known = self._known.take(rows)
         if np.count_nonzero(known) < len(rows):
+            self._made += 1
             new = rows.compress(~known)
+            if self._made >= _OFTEN:
+                every = np.arange(-1, len(self._known) - 1)
+                new = every.compress(~self._known.take(every))
             self._rows[new] = self._make(new)
             self._known[new] = True  # and not before: another thread may look
         return self._rows.take(rows, axis=0)

@@ -47,12 +47,10 @@ class Catalogue:
     def item_ids(self, rows: NDArray[np.int32] | NDArray[np.intp]) -> list[str]:
         """The ids of some rows; they stay known, because those of one list are often those of the next."""
         known, listed = self._ids, rows.tolist()
-        try:
-            return [known[row] for row in listed]
-        except KeyError:
-            missing = [row for row in listed if row not in known]
+        missing = [row for row in listed if row not in known]
+        if missing:
             known.update(zip(missing, self._items.ids_of(np.array(missing, np.intp)), strict=True))
-            return [known[row] for row in listed]
+        return list(map(known.__getitem__, listed))
 
     def item_id(self, row: int) -> str:
         """The id of one row."""
