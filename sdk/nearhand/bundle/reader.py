@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle import manifest as manifests
 from nearhand.bundle import schema, serving, tables
@@ -25,6 +24,8 @@ from nearhand.hashing import sha256
 from nearhand.records import dataclass, field
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     pass
 
 

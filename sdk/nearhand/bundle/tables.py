@@ -7,10 +7,9 @@ from bisect import bisect_right
 from decimal import Decimal
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nearhand.bundle.schema import (
     NAME,
@@ -23,6 +22,9 @@ from nearhand.bundle.schema import (
 )
 from nearhand.errors import BundleFormatError
 from nearhand.records import dataclass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TableRole = Literal["ranker", "predictor"]
 Task = Literal["regression", "binary", "multiclass", "ranking", "cluster", "transform"]
