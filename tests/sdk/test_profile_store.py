@@ -249,6 +249,19 @@ def test_damage_that_has_no_text_is_damage(path: Path) -> None:
         assert store.get("a") == b"2"
 
 
+@pytest.mark.parametrize("table", ["value", "entry"])
+def test_a_file_without_one_of_its_tables_is_moved_aside(path: Path, table: str) -> None:
+    with closing(open_store(path)) as store:
+        store.put("a", b"1")
+    sql(path, f"DROP TABLE {table}")
+    with closing(open_store(path)) as store:
+        assert store.quarantined == ("profile.db.corrupt-1",)
+        store.put("a", b"2")
+        store.append("shown", "x", 1, b"x", keep=10)
+        store.clear()
+        assert not list(path.parent.glob("*.corrupt-*"))
+
+
 def unmade(path: Path, table: str, change: str) -> None:
     """Change what the table's own rules do not allow, as damage does."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -92,7 +92,7 @@ class ProfileStore:
             with folder_lock(path.parent, _BUSY_TIMEOUT_S):
                 try:
                     self._connection = self._opened_file()
-                except (sqlite3.Error, UnicodeDecodeError) as error:
+                except (sqlite3.Error, UnicodeDecodeError, DamagedError) as error:
                     if not is_damage(error):
                         raise
                     quarantine(path)
@@ -380,7 +380,16 @@ class ProfileStore:
 
 
 def _is_made(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'value'").fetchone() is not None
+    """Whether the tables are there.
+
+    Raises:
+        DamagedError: some of its tables are there, and others are not.
+    """
+    found = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('value', 'entry')")
+    (tables,) = found.fetchone()
+    if tables == 1:
+        raise DamagedError("a table is missing")
+    return bool(tables)
 
 
 def _wipe(connection: sqlite3.Connection) -> bool:
