@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nearhand.errors import ProgramError, UsageError
@@ -118,6 +118,27 @@ def test_a_number_of_the_catalogue_is_read_as_one_of_an_event(cells: tuple[Cell,
     of = compiled(view, items=ItemTable(("a", "b"), {"x": cells}))
     found = FeatureFold(of).candidates(T0, ["a", "b", "nobody"]).floats[:, 0]
     assert found.tolist() == np.array(expected, np.float32).tolist()
+
+
+@given(st.lists(st.lists(st.integers(-3, 39), min_size=1, max_size=6), min_size=1, max_size=14))
+@example([[row] for row in (*range(12), -1, 39)])
+def test_candidates_are_the_same_in_whatever_portions_they_are_asked_for(portions: list[list[int]]) -> None:
+    ids, genres = [f"m_{row}" for row in range(40)], VOCABULARIES["genres"]
+    years = [1950 + row if row % 5 else None for row in range(40)]
+    items = ItemTable(tuple(ids), {"year": years, "genres": [tuple(genres[: row % 4]) for row in range(40)]})
+    events = [viewed(1, item="m_7"), viewed(2, item="m_3")]
+    fold, told = folded(of := compiled(items=items), events), folded(compiled(items=items), events)
+    every = folded(compiled(items=items), events).candidates(T0 + 5000, [*ids, "nobody"])
+    year, codes = of.column("year").offset, of.column("genre_codes").offset
+    for portion in portions:
+        rows = np.array([max(row, -1) for row in portion], np.int32)
+        asked = [ids[row] if row >= 0 else f"nobody {row}" for row in portion]
+        for found in (fold.candidates(T0 + 5000, asked), told.candidates(T0 + 5000, asked, rows=rows)):
+            assert found.floats.tobytes() == every.floats[rows].tobytes()
+            assert found.ints.tobytes() == every.ints[rows].tobytes()
+            assert found.floats[:, year].tolist() == [(years[row] or 1900) if row >= 0 else 1900 for row in rows]
+            expected = [[2, 3][: row % 4] if row >= 0 else [] for row in rows.tolist()]
+            assert found.ints[:, codes : codes + 2].tolist() == [[*each, 0, 0][:2] for each in expected]
 
 
 def test_the_catalogue_is_not_gone_through_for_a_profile_that_asks_for_no_candidates() -> None:

@@ -597,3 +597,16 @@ def test_a_ranker_whose_columns_the_program_does_not_give_is_refused_at_opening(
     assert caught.value.place == "ranker order"
     files = {path.name for path in (tmp_path / "data" / "profiles" / "default").iterdir()}
     assert not any(name.endswith("-wal") for name in files), "nothing stays open"
+
+
+def test_a_file_of_pushed_features_is_made_where_there_are_any(device: Device) -> None:
+    file = device.folder / "profiles" / "unpushed" / "pushed.db"
+    with device.opened(profile="unpushed") as one:
+        record(one, "item_liked", [1, 2])
+        assert one.recommend(5)
+        assert not file.exists()
+        pushed = one.features.status().pushed
+        assert (pushed.entries, pushed.failures) == (0, 0)
+        one.privacy.erase()
+        assert one.recommend(5)
+        assert not one.status().degradations
