@@ -96,6 +96,9 @@ def test_the_text_says_what_settled_it(store: ProfileStore, clock: ManualClock) 
     decider = Decider(store, [policy], clock, SEED)
     first = decider.decide("retention", 0.9, version="1.0.0", explanation="Few visits.", context={"screen": "home"})
     assert first.text == "0.9 reaches 0.8, so discount. Nearly gone. Few visits."
+    again = make_policy(cooldown_days=Decimal(0), rules=(Rule("discount", Decimal("0.8"), "nearly gone"),))
+    terse = Decider(store, [again], clock, SEED).decide("retention", 0.9, version="1.0.0", explanation="Few visits")
+    assert terse.text == "0.9 reaches 0.8, so discount. nearly gone. Few visits"
     held = decider.decide("retention", 0.6, version="1.0.0")
     until = "2023-11-21 22:13:20 UTC"
     assert held.text == f"message is held back until {until}: nothing for 7 days after an action."

@@ -361,7 +361,7 @@ def _choice(policy: DecisionPolicy, given: _Given) -> _Choice:
     if best is None:
         text = f"{given.prediction:.6g} reaches no rule, so {action}."
         return _Choice(action, propensity, "below_all_rules", text)
-    text = f"{given.prediction:.6g} reaches {best.at_least}, so {action}. {best.reason}".rstrip()
+    text = f"{given.prediction:.6g} reaches {best.at_least}, so {action}. {_sentence(best.reason)}".rstrip()
     return _Choice(action, propensity, "rule", text)
 
 
@@ -377,6 +377,11 @@ def _limit(policy: DecisionPolicy, given: _Given) -> _Limit | None:
             limits.append(_Limit(until, "frequency_cap", f"at most {cap.times} in {cap.days} days"))
     holding = [limit for limit in limits if limit.until > given.at]
     return max(holding, key=lambda limit: limit.until, default=None)
+
+
+def _sentence(text: str) -> str:
+    """A text of somebody else as one of several sentences."""
+    return f"{text}." if text and text[-1].isalnum() else text
 
 
 def _looks_back(policy: DecisionPolicy) -> int:

@@ -16,7 +16,8 @@ class Recommendation:
 
     Attributes:
         score: the ranker's, or without one the retrieval model's inner product; for ``fallback`` the item's share of
-            all interactions. Comparable within one list only. The list's order also follows the bundle's policy.
+            all interactions; 0 for a pinned item that is none of the candidates. Comparable within one list only. The
+            list's order also follows the bundle's policy.
         source: ``local``: from this device's history; ``cloud``: ranked by the heavy model in the cloud, or among the
             candidates that the app passed;
             ``fallback``: what is popular, because there is no history yet, it is not to be looked at, or the model
