@@ -191,11 +191,18 @@ class PreparedItems(Items):
         return prepared.lines("items.item_ids", starts.take(rows).tolist(), starts.take(rows + 1).tolist())
 
     def title(self, row: int) -> str:
-        """See the base class."""
-        starts = self._title_starts
-        if "titles" in vars(self) or not 0 <= row < len(starts) - 1:
-            return self.titles[row]
-        return self._line("titles", int(starts[row]), int(starts[row + 1]))
+        """See the base class. What a list names is as a rule in the next one too."""
+        known = self._known_titles.get(row)
+        if known is None:
+            starts = self._title_starts
+            if "titles" in vars(self) or not 0 <= row < len(starts) - 1:
+                return self.titles[row]
+            known = self._known_titles[row] = self._line("titles", int(starts[row]), int(starts[row + 1]))
+        return known
+
+    @cached_property
+    def _known_titles(self) -> dict[int, str]:
+        return {}
 
     @cached_property
     def _id_starts(self) -> NDArray[np.integer[Any]]:

@@ -80,6 +80,7 @@ class ProfileStore:
 
     def __init__(self, path: Path, *, durability: Durability, cipher: Cipher | None = None) -> None:
         self._path = path.absolute()  # the app may change its working directory
+        self._path_text = str(self._path)
         self._cipher = cipher
         self._durability = durability
         self._lock = threading.RLock()
@@ -296,7 +297,7 @@ class ProfileStore:
         except BaseException:
             connection.close()
             raise
-        self._inode = inode(str(self._path))
+        self._inode = inode(self._path_text)
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -334,7 +335,7 @@ class ProfileStore:
 
     def _follow(self) -> None:
         """If somebody else has moved or deleted the file that is open, open the one that the path names now."""
-        if self._connection.in_transaction or inode(str(self._path)) == self._inode:
+        if self._connection.in_transaction or inode(self._path_text) == self._inode:
             return
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with folder_lock(self._path.parent, _BUSY_TIMEOUT_S):
@@ -345,7 +346,7 @@ class ProfileStore:
     def _replace_file(self) -> None:
         """Move the file aside, which turned out to be damaged, unless another process has done so already."""
         with folder_lock(self._path.parent, _BUSY_TIMEOUT_S):
-            if inode(str(self._path)) == self._inode:
+            if inode(self._path_text) == self._inode:
                 if os.name == "nt":
                     self._connection.close()  # there an open file cannot be moved
                 quarantine(self._path)

@@ -37,6 +37,7 @@ class Categories:
         most = max(map(len, named), default=0)
         codes = [[code_of[text] for text in texts] + [-1] * (most - len(texts)) for texts in named]
         self._codes = np.array(codes, np.int32).reshape(len(named), most)
+        self._listed_codes = codes
         self._places = groups.places
 
     def codes(self, rows: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
@@ -45,8 +46,7 @@ class Categories:
 
     def codes_of(self, row: int) -> list[int]:
         """Those of one item; -1 is none."""
-        codes: list[int] = self._codes[self._places[row]].tolist()
-        return codes
+        return self._listed_codes[self._places[row]]
 
     def of(self, rows: Sequence[int] | NDArray[np.int32]) -> NDArray[np.float64]:
         """float64 [rows, categories], 1 where the item is of the category."""
