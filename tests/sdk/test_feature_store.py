@@ -170,6 +170,15 @@ def test_candidates_are_of_the_vector_s_instant(device: Device) -> None:
         assert store.candidates([])[1].floats.shape == (0, 1)
 
 
+@pytest.mark.parametrize("given", ["b", 5, None, [5], ["a", ["b"]], {"a"}])
+def test_candidates_are_a_list_of_texts(device: Device, given: Any) -> None:
+    with (
+        device.opened() as (_, store),
+        pytest.raises(UsageError, match=r"candidates\(item_ids\).*give a list of item ids"),
+    ):
+        store.candidates(given)
+
+
 def test_another_process_s_event_is_noticed_within_a_second(device: Device) -> None:
     with device.opened() as (log, store), device.opened() as (other_log, other):
         assert value(store, "ever") == [0]

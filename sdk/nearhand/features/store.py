@@ -182,8 +182,11 @@ class FeatureStore:
 
         Raises:
             StorageError: the log cannot be read.
-            UsageError: a value of the context is not a text, a number, true, false or None.
+            UsageError: the ids are no sequence of texts, or a value of the context is not a text, a number, true, false
+                or None.
         """
+        if rows is None:
+            _check_ids(item_ids)
         with self._lock:
             vector = self._readable(context)
             offset = self._clock.utc_offset_minutes(vector.as_of)
@@ -436,6 +439,12 @@ class FeatureStore:
         now = self._clock.now_ms()
         found = [feature for name in self.program.pushed if (feature := self._pushed.get(name)) is not None]
         return min((max(0, feature.expires_at - now) * 1_000_000 for feature in found), default=self._ttl_ns)
+
+
+def _check_ids(item_ids: object) -> None:
+    is_one = isinstance(item_ids, str) or not isinstance(item_ids, Sequence)
+    if is_one or not all(isinstance(each, str) for each in item_ids):
+        raise UsageError(f"is {shown(item_ids)}", place="candidates(item_ids)", remedy="give a list of item ids")
 
 
 def _check_mapping(context: object) -> None:
