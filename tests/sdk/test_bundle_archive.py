@@ -19,6 +19,7 @@ from nearhand.bundle.archive import CHUNK_BYTES, Archive, write_archive
 from nearhand.bundle.limits import Limits
 from nearhand.errors import (
     BundleError,
+    BundleFormatError,
     BundleIntegrityError,
     BundleLimitError,
     BundlePathError,
@@ -220,6 +221,13 @@ def test_a_missing_entry_and_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="No such file"):
         write_archive(tmp_path / "c", {"manifest.json": tmp_path / "d"})
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with a name")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nearhand")
+    with pytest.raises(BundleFormatError, match=r"pipe\.nearhand: is no ordinary file; give a \.nearhand file"):
+        Archive.open(tmp_path / "pipe.nearhand")
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_noticed(tmp_path: Path) -> None:

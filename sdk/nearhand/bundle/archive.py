@@ -61,12 +61,15 @@ class Archive:
         """Open a file and check all of it but the entries' contents.
 
         Raises:
-            BundleFormatError: not the canonical archive: truncated, extended, compressed, encrypted, reordered, …
+            BundleFormatError: not a file, or not the canonical archive: truncated, extended, compressed, encrypted, …
             BundlePathError: an entry's name could leave its folder or collide there, or it is a link.
             BundleLimitError: the file, an entry or their number is over ``limits``, or an entry claims to expand.
             StorageError: the file cannot be opened or read.
         """
         with storage_errors(path.name):
+            kind = path.stat().st_mode
+            if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # to open a pipe waits for whoever writes into it
+                raise BundleFormatError("is no ordinary file", place=path.name, remedy="give a .nearhand file")
             file = path.open("rb")
             try:
                 entries = _read_entries(file, path.name, limits)
