@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -421,6 +423,20 @@ def test_what_was_learned_is_not_written_down_after_somebody_else_has_deleted_it
             other.privacy.forget(event.event_id)
         one.close()
         assert shown[0].recommendation_id.encode() not in stored()
+
+
+def test_what_the_app_is_given_can_be_copied_and_sent_before_it_is_read(device: Device) -> None:
+    with device.opened(clock=ManualClock(NOW)) as one:
+        record(one, "item_viewed", [2, 8, 14])
+        for given in (one.recommend(3), one.recommend(3), one.similar("m_2", 2), one.predict("churn"), one.segment()):
+            for same in (pickle.loads(pickle.dumps(given)), copy.deepcopy(given)):
+                assert same == given
+        listed = one.recommend(3)
+        sent = pickle.loads(pickle.dumps(listed))
+        assert [film.explanation for film in sent] == [film.explanation for film in listed]
+        assert sent[0].explanation.evidence
+        predicted = one.predict("churn")
+        assert pickle.loads(pickle.dumps(predicted)).explanation.text == predicted.explanation.text
 
 
 # Predictions and decisions

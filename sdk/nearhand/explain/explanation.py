@@ -78,6 +78,10 @@ class Explanation:
                 raise AttributeError(name)
             return values.setdefault(name, make())
 
+        def __getstate__(self) -> object:
+            """For copies and pickles: what it says, without what it is made of."""
+            return {"text": self.text, "evidence": self.evidence, "basis": self.basis}
+
 
 def plain(message: Message, locale: str = "en", **fields: str) -> Explanation:
     """An explanation that does not come from the history; see :func:`nearhand.explain.say`."""

@@ -58,6 +58,10 @@ class PredictionExplanation:
             values["attributions"], values["text"] = values["_make"]()
             return values[name]
 
+        def __getstate__(self) -> object:
+            """For copies and pickles: what it says, without what it is made of."""
+            return {"text": self.text, "attributions": self.attributions}
+
 
 @dataclass(frozen=True)
 class Prediction:
