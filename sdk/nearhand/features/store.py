@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -441,9 +441,9 @@ class FeatureStore:
         return min((max(0, feature.expires_at - now) * 1_000_000 for feature in found), default=self._ttl_ns)
 
 
-def _check_ids(item_ids: object) -> None:
-    is_one = isinstance(item_ids, str) or not isinstance(item_ids, Sequence)
-    if is_one or not all(isinstance(each, str) for each in item_ids):
+def _check_ids(item_ids: Any) -> None:
+    is_list = isinstance(item_ids, Sequence) and not isinstance(item_ids, str)
+    if not is_list or not all(isinstance(each, str) for each in item_ids):
         raise UsageError(f"is {shown(item_ids)}", place="candidates(item_ids)", remedy="give a list of item ids")
 
 
