@@ -207,6 +207,28 @@ def test_ids_are_looked_up_one_by_one_until_they_are_many() -> None:
         assert rows.get(f"x{place}") is None
 
 
+@pytest.mark.parametrize("moment", ["while they are decoded", "when they are there"])
+def test_another_thread_finds_an_item_while_all_of_them_are_put_into_a_dict(
+    monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    items = make_items(600)
+    prepared = PreparedItems(through(pack_items(items)))
+    rows, found = prepared.rows, []
+    decoded = PreparedItems._texts
+
+    def texts_of(self: PreparedItems, name: str) -> tuple[str, ...]:
+        if moment == "while they are decoded":
+            found.append(rows.get(items.item_ids[599]))
+        return decoded(self, name)
+
+    monkeypatch.setattr(PreparedItems, "_texts", texts_of)
+    for row in range(512):
+        assert rows[items.item_ids[row]] == row
+    if moment == "when they are there":  # it had looked before they were
+        found.append(rows._find(items.item_ids[599]))  # type: ignore[attr-defined]
+    assert found == [599]
+
+
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4))
 def test_any_numbers_go_through(numbers: list[int]) -> None:
     found = through({"a": b"x", "n": pack_numbers(np.array(numbers, np.int64))}).numbers("n")

@@ -25,6 +25,7 @@ from nearhand.errors import BundleFormatError, NearhandError
 from nearhand.records import field_names, parts
 
 T = TypeVar("T")
+_field_names = cache(field_names)
 Refuse = Callable[[str, str, str], NearhandError]
 """Makes the error out of a problem, its place and a remedy."""
 
@@ -206,11 +207,6 @@ def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...]:
-    return field_names(kind)
-
-
-@cache
 def _evaluated(annotation: Any, module: str) -> Any:
     """As ``typing.get_type_hints`` does it, which takes five times as long: a start of the app waits for hundreds."""
     return eval(annotation, vars(sys.modules[module])) if isinstance(annotation, str) else annotation
@@ -237,7 +233,7 @@ def _show(value: Any) -> str:
 def _encode(value: Any) -> Any:
     kind: type = type(value)
     if _is_dataclass(kind):
-        return {name: _encode(item) for name in _names(kind) if (item := getattr(value, name)) is not None}
+        return {name: _encode(item) for name in _field_names(kind) if (item := getattr(value, name)) is not None}
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, (tuple, list)):

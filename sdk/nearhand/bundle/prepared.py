@@ -46,7 +46,6 @@ _ALIGNED = 8
 _MANY = 512
 """So many ids are looked up one by one; for more of them a dict pays."""
 
-
 _Kind: TypeAlias = tuple[type, list[str], bool]
 """A dataclass of a document, its fields, and whether all of them are scalars."""
 
@@ -241,6 +240,7 @@ class PreparedRows(Mapping[str, int]):
         self._items = items
         self._table = table
         self._known: dict[object, int] = {}
+        self._is_whole = False
         self._looked_up = 0
 
     def get(self, item_id: object, default: Any = None) -> Any:
@@ -266,11 +266,12 @@ class PreparedRows(Mapping[str, int]):
         return self._items.count
 
     def _find(self, item_id: object) -> int | None:
-        if self._looked_up >= _MANY or not isinstance(item_id, str):
-            return None
-        self._looked_up += 1
-        if self._looked_up >= _MANY:
+        if self._is_whole or not isinstance(item_id, str):
+            return self._known.get(item_id)  # again: another thread may just have put all of them there
+        count = self._looked_up = self._looked_up + 1
+        if count == _MANY:
             self._known = dict(zip(self._items.item_ids, range(len(self)), strict=True))
+            self._is_whole = True  # and not before: what other threads do not find meanwhile, they look up
             return self._known.get(item_id)
         try:
             place = crc32(item_id.encode())

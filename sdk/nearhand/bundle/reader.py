@@ -26,8 +26,6 @@ from nearhand.records import dataclass, field
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    pass
-
 
 @dataclass(frozen=True)
 class BundleFolder:

@@ -26,6 +26,7 @@ from typing import Literal, TypeAlias
 from nearhand.clock import Clock
 from nearhand.errors import UsageError, shown
 from nearhand.events import EventLog, RecordedEvent
+from nearhand.events.event import END_MS
 from nearhand.features.arithmetic import decayed
 from nearhand.records import dataclass
 
@@ -52,7 +53,6 @@ _PRIOR_MASS = 5.0
 _ALL_DAYS_MASS = 20.0
 _GOOD_MASS = 60.0  # of activity that is not forgotten
 _GOOD_SHARE = 2 / _WEEK
-_END_MS = 7_258_118_400_000  # 2200, as of the time of an event: no system need know local time beyond
 _FURTHER_HOURS = 48  # quiet hours and a change of the clocks end long before
 
 Confidence: TypeAlias = Literal["none", "low", "good"]
@@ -280,7 +280,7 @@ def _check_types(within_hours: object, quiet: object, not_before_ms: object) -> 
     for name, value in numbers:
         if type(value) is not int:
             raise UsageError(f"is {value!r}", place=f"best_time({name})", remedy="give a whole number")
-    if isinstance(not_before_ms, int) and not 0 <= not_before_ms < _END_MS:
+    if isinstance(not_before_ms, int) and not 0 <= not_before_ms < END_MS:
         problem = f"{shown(not_before_ms)} is not in the years 1970 to 2199"
         remedy = "give milliseconds since 1970-01-01 UTC, or None"
         raise UsageError(problem, place="best_time(not_before_ms)", remedy=remedy)

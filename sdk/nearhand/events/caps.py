@@ -133,7 +133,7 @@ def _evict(
     last, freed = connection.execute(f"SELECT max(sequence), sum({SIZE}) {going}", bounds).fetchone()
     aged = surplus = 0
     if last is not None:
-        from nearhand.events.outbox import note_evicted
+        from nearhand.events.outbox import note_evicted  # as a rule nothing goes
 
         _fold(connection, going, bounds, checkpointer, cipher, as_of)
         connection.execute("DELETE FROM snapshot WHERE through < ?", (last,))

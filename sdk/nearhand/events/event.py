@@ -26,7 +26,7 @@ MAX_LEVELS = 4
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_END_MS = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+END_MS = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _UNFIT_FOR_A_NAME = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"  # control characters and lone surrogates
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 # JSON leaves these as they are, but str.splitlines and some editors end a line at them.
@@ -282,7 +282,7 @@ def _milliseconds(value: object) -> int:
             f"{shown(value)} is not a whole number of milliseconds",
             remedy="pass an int, milliseconds since 1970-01-01 UTC, or a datetime with a time zone",
         )
-    if not 0 <= value < _END_MS:
+    if not 0 <= value < END_MS:
         raise EventError(
             "timestamp", "is not between the years 1970 and 2200", remedy="pass milliseconds since 1970-01-01 UTC"
         )

@@ -85,9 +85,8 @@ class ProfileStore:
         self._durability = durability
         self._lock = threading.RLock()
         self._closed = False
-        self._room: dict[
-            str, int
-        ] = {}  # lines that this object may add to each journal before it looks how many it has
+        self._room: dict[str, int] = {}
+        """The lines that this object may add to each journal before it looks how many there are."""
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with folder_lock(path.parent, _BUSY_TIMEOUT_S):
