@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.records import dataclass
 
 Durability = Literal["process", "power"]
@@ -53,20 +53,24 @@ class Config:
         ):
             if value not in allowed:
                 raise UsageError(
-                    f"{value!r} is not a choice",
+                    f"{shown(value)} is not a choice",
                     place=f"Config.{field}",
                     remedy="use one of " + ", ".join(repr(choice) for choice in allowed),
                 )
         if not (isinstance(self.profile, str) and _is_profile(self.profile)):
             raise UsageError(
-                f"{self.profile!r} is not a profile name",
+                f"{shown(self.profile)} is not a profile name",
                 place="Config.profile",
                 remedy="use 1 to 64 lowercase letters, digits, '-' and '_'",
             )
         if not isinstance(self.locale, str):
-            raise UsageError(f"{self.locale!r} is not a text", place="Config.locale", remedy='use one such as "de-AT"')
+            raise UsageError(
+                f"{shown(self.locale)} is not a text", place="Config.locale", remedy='use one such as "de-AT"'
+            )
         if not (self.seed is None or (type(self.seed) is int and abs(self.seed) < 2**63)):
-            raise UsageError(f"{self.seed!r} is no seed", place="Config.seed", remedy="use a whole number, or None")
+            raise UsageError(
+                f"{shown(self.seed)} is no seed", place="Config.seed", remedy="use a whole number, or None"
+            )
         for field, number, lowest, highest in (
             ("log_bytes", self.log_bytes, 100_000, 10**12),  # room for a few of the largest events
             ("log_days", self.log_days, 1, 36_500),
@@ -74,7 +78,7 @@ class Config:
         ):
             if type(number) is not int or not lowest <= number <= highest:
                 raise UsageError(
-                    f"{number!r} is not a cap",
+                    f"{shown(number)} is not a cap",
                     place=f"Config.{field}",
                     remedy=f"use an integer from {lowest:,} to {highest:,}",
                 )

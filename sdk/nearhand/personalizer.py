@@ -121,7 +121,7 @@ class Personalizer:
         """
         self._opened.check_open()
         if not isinstance(events, Iterable):
-            raise UsageError(f"is {events!r}", place="events", remedy="record several events")
+            raise UsageError(f"is {shown(events)}", place="events", remedy="record several events")
         with self._opened.meter.timed("record_many"):
             consent = self._opened.preferences.current.consent
             if consent == "off":

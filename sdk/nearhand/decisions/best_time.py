@@ -264,7 +264,7 @@ def _check(utc_offset_minutes: int, within_hours: int, quiet: tuple[int, int] | 
         )
     if not 1 <= within_hours <= _WEEK:
         raise UsageError(
-            f"is {within_hours}", place="best_time(within_hours)", remedy=f"use a number from 1 to {_WEEK}"
+            f"is {shown(within_hours)}", place="best_time(within_hours)", remedy=f"use a number from 1 to {_WEEK}"
         )
     if quiet is not None and not (len(quiet) == 2 and all(0 <= hour < 24 for hour in quiet) and quiet[0] != quiet[1]):
         raise UsageError(
@@ -279,10 +279,10 @@ def _check_types(within_hours: object, quiet: object, not_before_ms: object) -> 
         numbers.append(("not_before_ms", not_before_ms))
     for name, value in numbers:
         if type(value) is not int:
-            raise UsageError(f"is {value!r}", place=f"best_time({name})", remedy="give a whole number")
+            raise UsageError(f"is {shown(value)}", place=f"best_time({name})", remedy="give a whole number")
     if isinstance(not_before_ms, int) and not 0 <= not_before_ms < END_MS:
         problem = f"{shown(not_before_ms)} is not in the years 1970 to 2199"
         remedy = "give milliseconds since 1970-01-01 UTC, or None"
         raise UsageError(problem, place="best_time(not_before_ms)", remedy=remedy)
     if not (quiet is None or (isinstance(quiet, Sequence) and all(type(hour) is int for hour in quiet))):
-        raise UsageError(f"is {quiet!r}", place="best_time(quiet)", remedy="give two hours, or None")
+        raise UsageError(f"is {shown(quiet)}", place="best_time(quiet)", remedy="give two hours, or None")

@@ -42,7 +42,7 @@ from nearhand.bundle.document import serialize
 from nearhand.bundle.fields import nearest
 from nearhand.bundle.serving import DecisionPolicy
 from nearhand.clock import Clock
-from nearhand.errors import ModelError, StorageError, UsageError
+from nearhand.errors import ModelError, StorageError, UsageError, shown
 from nearhand.events import DAY_MS, Scalar
 from nearhand.hashing import murmur3_32, sha256
 from nearhand.ids import random_id
@@ -169,7 +169,7 @@ class Decider:
         """
         if not isinstance(name, str) or name not in self._policies:
             raise UsageError(
-                f"{name!r} is not a decision of this bundle",
+                f"{shown(name)} is not a decision of this bundle",
                 place="decide(name)",
                 remedy=nearest(name, self._policies) if self._policies else "use a bundle that has decisions",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from nearhand.cipher import Cipher
-from nearhand.errors import StorageError, UsageError
+from nearhand.errors import StorageError, UsageError, shown
 from nearhand.events.rows import COLUMNS, SIZE, recorded
 from nearhand.events.schema import transaction
 from nearhand.events.state import Checkpointer, checkpoint, save_checkpoint
@@ -41,7 +41,7 @@ class Caps:
     def __post_init__(self) -> None:
         for name, value in (("max_bytes", self.max_bytes), ("max_age_ms", self.max_age_ms)):
             if type(value) is not int or value < 1:
-                raise UsageError(f"{value!r} is no cap", place=f"Caps.{name}", remedy="use a positive integer")
+                raise UsageError(f"{shown(value)} is no cap", place=f"Caps.{name}", remedy="use a positive integer")
 
 
 def enforce(

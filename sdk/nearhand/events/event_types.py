@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, TypeAlias, TypeGuard, get_args
 
 from nearhand.clock import Clock
-from nearhand.errors import EventError, UsageError
+from nearhand.errors import EventError, UsageError, shown
 from nearhand.events.event import (
     JSON,
     MAX_ID_CHARACTERS,
@@ -129,7 +128,7 @@ def validate(event: Event, event_types: Mapping[str, EventSchema] = {}) -> None:
         needed = name in schema.properties
         noun, example, fits = _FORMS[form]
         if not fits(value) and (needed or value is not None):
-            problem = f"{kind} needs it, {noun}" if value is None else f"{reprlib.repr(value)} is not {noun}"
+            problem = f"{kind} needs it, {noun}" if value is None else f"{shown(value)} is not {noun}"
             remedy = f'pass properties={{"{name}": {example}}}' + ("" if needed else ", or leave it out")
             raise EventError(f"properties.{name}", problem, remedy=remedy)
 
@@ -167,7 +166,7 @@ def _unknown_type(kind: str, event_types: Mapping[str, EventSchema]) -> EventErr
     advice = f"did you mean {near[0]!r}? If not," if near else f"use one of {', '.join(allowed)};"
     return EventError(
         "event",
-        f"{reprlib.repr(kind)} is not a known event type",
+        f"{shown(kind)} is not a known event type",
         remedy=f"{advice} a type of your own has to be declared in the bundle",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from nearhand.cipher import Cipher
 from nearhand.clock import Clock
 from nearhand.config import Durability
-from nearhand.errors import EncryptionError, EventError, StorageError, UsageError
+from nearhand.errors import EncryptionError, EventError, StorageError, UsageError, shown
 from nearhand.events.caps import CHECK_EVERY, Caps, enforce
 from nearhand.events.database import Database, truncate, wipe
 from nearhand.events.event import MAX_ID_CHARACTERS, RESET, Event, RecordedEvent, is_name, json_text, just_recorded
@@ -196,7 +195,7 @@ class EventLog:
                 came before it.
         """
         if not (isinstance(event_id, str) and is_name(event_id, MAX_ID_CHARACTERS)):
-            problem = f"{reprlib.repr(event_id)} is no identifier"
+            problem = f"{shown(event_id)} is no identifier"
             raise UsageError(problem, place="forget(event_id)", remedy="give the event_id of a recorded event")
         from nearhand.events.outbox import note_forgotten
 
@@ -561,4 +560,4 @@ class EventLog:
 
 def _check_number(name: str, value: object, lowest: int) -> None:
     if not isinstance(value, int) or not lowest <= value < 2**63:
-        raise UsageError(f"{value!r} is not a {name}", place="since", remedy=f"pass an int from {lowest}")
+        raise UsageError(f"{shown(value)} is not a {name}", place="since", remedy=f"pass an int from {lowest}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.hybrid.client import check_endpoint, check_model_name
 from nearhand.hybrid.router import RoutePolicy
 from nearhand.records import dataclass, field
@@ -45,15 +45,15 @@ class HybridConfig:
         if self.version:
             check_model_name(self.version, "HybridConfig.version")
         if not isinstance(self.policy, RoutePolicy):
-            raise UsageError(f"is {self.policy!r}", place="HybridConfig.policy", remedy="give a RoutePolicy")
+            raise UsageError(f"is {shown(self.policy)}", place="HybridConfig.policy", remedy="give a RoutePolicy")
         if not isinstance(self.headers, Mapping):
             raise UsageError("are no mapping", place="HybridConfig.headers", remedy="write {'x-name': 'value'}")
         for name, choice in (("shares_features", self.shares_features), ("allow_http", self.allow_http)):
             if type(choice) is not bool:
-                raise UsageError(f"is {choice!r}", place=f"HybridConfig.{name}", remedy="use True or False")
+                raise UsageError(f"is {shown(choice)}", place=f"HybridConfig.{name}", remedy="use True or False")
         if type(self.binary) is not bool and self.binary is not None:
-            raise UsageError(f"is {self.binary!r}", place="HybridConfig.binary", remedy="use True, False or None")
+            raise UsageError(f"is {shown(self.binary)}", place="HybridConfig.binary", remedy="use True, False or None")
         for name, value, highest in (("max_candidates", self.max_candidates, 200), ("max_calls", self.max_calls, 8)):
             if type(value) is not int or not 1 <= value <= highest:
                 remedy = f"use a whole number from 1 to {highest}"
-                raise UsageError(f"is {value!r}", place=f"HybridConfig.{name}", remedy=remedy)
+                raise UsageError(f"is {shown(value)}", place=f"HybridConfig.{name}", remedy=remedy)

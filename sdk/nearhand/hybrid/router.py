@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.hybrid.breaker import BreakerState
 from nearhand.records import dataclass
 
@@ -55,9 +55,11 @@ class Surroundings:
     def __post_init__(self) -> None:
         if self.network not in _NETWORKS:
             remedy = f"use one of {', '.join(map(repr, _NETWORKS))}"
-            raise UsageError(f"{self.network!r} is no kind of network", place="Surroundings.network", remedy=remedy)
+            raise UsageError(
+                f"{shown(self.network)} is no kind of network", place="Surroundings.network", remedy=remedy
+            )
         if self.battery is not None and not (type(self.battery) in (int, float) and 0 <= self.battery <= 1):
-            raise UsageError(f"is {self.battery!r}", place="Surroundings.battery", remedy="give 0 to 1, or None")
+            raise UsageError(f"is {shown(self.battery)}", place="Surroundings.battery", remedy="give 0 to 1, or None")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class RoutePolicy:
     def __post_init__(self) -> None:
         for name, choice in (("metered", self.metered), ("unknown_network", self.unknown_network)):
             if type(choice) is not bool:
-                raise UsageError(f"is {choice!r}", place=f"RoutePolicy.{name}", remedy="use True or False")
+                raise UsageError(f"is {shown(choice)}", place=f"RoutePolicy.{name}", remedy="use True or False")
         for field, lowest in (
             ("min_battery", 0),
             ("confident_from", 0),
@@ -112,7 +114,7 @@ class RoutePolicy:
             number = getattr(self, field)
             if type(number) not in (int, float) or not lowest <= number < float("inf"):
                 remedy = f"use a number from {lowest} on"
-                raise UsageError(f"is {number!r}", place=f"RoutePolicy.{field}", remedy=remedy)
+                raise UsageError(f"is {shown(number)}", place=f"RoutePolicy.{field}", remedy=remedy)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 import nearhand.explain as explaining  # most of it is imported when the first reason is read
 from nearhand.bundle.manifest import Manifest
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.events import Scalar
 from nearhand.features import FeatureVector
 from nearhand.features.store import FeatureStore
@@ -198,7 +198,7 @@ class Predictors:
         if name is None and len(fitting) == 1:
             return fitting[0]
         names = ", ".join(map(repr, fitting))
-        problem = f"has no {kind} {name!r}" if name is not None else f"has {len(fitting)} models for a {kind}"
+        problem = f"has no {kind} {shown(name)}" if name is not None else f"has {len(fitting)} models for a {kind}"
         remedy = f"name one of {names}" if names else f"convert a bundle with a model for a {kind}"
         raise UsageError(problem, place=f"bundle {self._manifest.name}", remedy=remedy)
 

@@ -24,14 +24,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nearhand.bundle.document import serialize, unique_keys
 from nearhand.bundle.durable import storage_errors, sync_file, sync_folder
-from nearhand.errors import EventError, StorageError, UsageError
+from nearhand.errors import EventError, StorageError, UsageError, shown
 from nearhand.events import RecordedEvent, recorded_from_json, recorded_to_json
 from nearhand.hashing import sha256
 from nearhand.privacy.preferences import Preferences, read_preferences
@@ -134,7 +133,7 @@ def read_profile(path: Path) -> Archive:
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise UsageError("is not an exported profile", place=str(path), remedy=_REMEDY)
     if content.get("format") != FORMAT:
-        problem = f"has the format {reprlib.repr(content.get('format'))}, and this SDK reads {FORMAT}"
+        problem = f"has the format {shown(content.get('format'))}, and this SDK reads {FORMAT}"
         raise UsageError(problem, place=str(path), remedy="update the app")
     try:
         if content.pop("sha256") != _digest(content):
@@ -193,13 +192,13 @@ def _lines(found: Any) -> list[Entry]:
 
 def _string(found: Any) -> str:
     if not isinstance(found, str):
-        raise TypeError(f"{reprlib.repr(found)} is no text")
+        raise TypeError(f"{shown(found)} is no text")
     return found
 
 
 def _whole(found: Any) -> int:
     if type(found) is not int or not -(2**63) <= found < 2**63:
-        raise ValueError(f"{reprlib.repr(found)} is no whole number of 64 bits")
+        raise ValueError(f"{shown(found)} is no whole number of 64 bits")
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from nearhand.clock import Clock
-from nearhand.errors import BundleFormatError, EncryptionError, NearhandError, StorageError, UsageError
+from nearhand.errors import BundleFormatError, EncryptionError, NearhandError, StorageError, UsageError, shown
 from nearhand.monitoring import Meter
 from nearhand.profile import ProfileStore
 from nearhand.records import dataclass
@@ -189,4 +189,6 @@ def check_consent(level: str) -> Consent:
     for known in CONSENTS:
         if isinstance(level, str) and level == known:
             return known
-    raise UsageError(f"{level!r} is no level of consent", place="set_consent", remedy="use 'off', 'local' or 'sync'")
+    raise UsageError(
+        f"{shown(level)} is no level of consent", place="set_consent", remedy="use 'off', 'local' or 'sync'"
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nearhand.bundle.schema import Items
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.ranking.categories import Categories
 from nearhand.records import dataclass
 
@@ -119,7 +119,7 @@ class Filter:
                     f"is the text {getattr(self, name)!r}", place=f"Filter.{name}", remedy="give a set of texts"
                 )
         if self.user_age is not None and (type(self.user_age) is not int or self.user_age < 0):
-            raise UsageError(f"is {self.user_age!r}", place="Filter.user_age", remedy="give whole years, from 0")
+            raise UsageError(f"is {shown(self.user_age)}", place="Filter.user_age", remedy="give whole years, from 0")
 
     def over(self, catalogue: Catalogue) -> AppliedFilter:
         """This filter's answers about the items of a catalogue.

@@ -15,7 +15,7 @@ from nearhand.bundle.manifest import Retrieval
 from nearhand.bundle.schema import Items
 from nearhand.bundle.serving import ListPolicy
 from nearhand.clock import Clock
-from nearhand.errors import CancelledError, EncryptionError, NearhandError, StorageError, UsageError
+from nearhand.errors import CancelledError, EncryptionError, NearhandError, StorageError, UsageError, shown
 from nearhand.events import EventLog, Scalar
 from nearhand.explain import Explanation
 from nearhand.features.store import FeatureStore
@@ -291,7 +291,7 @@ class Recommender:
             UsageError: the catalogue does not have it.
         """
         if not isinstance(item_id, str) or item_id not in self._items.rows:
-            problem = f"item {item_id!r} is not in the catalogue of {self._name}"
+            problem = f"item {shown(item_id)} is not in the catalogue of {self._name}"
             raise UsageError(problem, place=place, remedy="use an item id of this bundle")
         return self._items.rows[item_id]
 

@@ -64,7 +64,9 @@ class Request:
             raise _wrong("pinned", self.pinned, "give a mapping of positions to item ids")
         for position in self.pinned:
             if type(position) is not int or position < 0:
-                raise UsageError(f"has the position {position!r}", place="pinned", remedy="use whole numbers from 0")
+                raise UsageError(
+                    f"has the position {shown(position)}", place="pinned", remedy="use whole numbers from 0"
+                )
         _check_ids("pinned", self.pinned.values())
         if len(set(self.pinned.values())) < len(self.pinned):
             raise UsageError("has an item twice", place="pinned", remedy="pin each item to one position")
@@ -124,7 +126,7 @@ def _check_ids(place: str, ids: Collection[str]) -> None:
         raise _wrong(place, ids, remedy)
     for one in ids:
         if not isinstance(one, str):
-            raise UsageError(f"has the item id {one!r}", place=place, remedy=remedy)
+            raise UsageError(f"has the item id {shown(one)}", place=place, remedy=remedy)
 
 
 def _wrong(place: str, value: object, remedy: str) -> UsageError:

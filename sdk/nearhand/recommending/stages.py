@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearhand.clock import Clock
-from nearhand.errors import CancelledError, UsageError
+from nearhand.errors import CancelledError, UsageError, shown
 from nearhand.monitoring import Meter
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Deadline:
         """
         if deadline_ms is not None and not (type(deadline_ms) in (int, float) and 0 < deadline_ms <= _LONGEST_MS):
             remedy = f"give a number of milliseconds above 0 and up to {_LONGEST_MS:,}, or None"
-            raise UsageError(f"{deadline_ms!r} is no deadline", place="deadline_ms", remedy=remedy)
+            raise UsageError(f"{shown(deadline_ms)} is no deadline", place="deadline_ms", remedy=remedy)
         self._clock = clock
         self._cancelled = cancelled
         self._end_ns = None if deadline_ms is None else clock.monotonic_ns() + round(deadline_ms * 1e6)

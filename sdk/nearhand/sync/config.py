@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from nearhand.errors import UsageError
+from nearhand.errors import UsageError, shown
 from nearhand.records import dataclass, field
 
 Format = Literal["segment", "cloudevents"]
@@ -66,13 +66,15 @@ class SyncConfig:
         if not _is_header(self.write_key) or ":" in self.write_key:
             raise _refused("write_key", "is no key", "use the key that the endpoint was started with")
         if self.format not in get_args(Format):
-            raise _refused("format", f"{self.format!r} is not a choice", "use 'segment' or 'cloudevents'")
+            raise _refused("format", f"{shown(self.format)} is not a choice", "use 'segment' or 'cloudevents'")
         for name, names in (
             ("properties", () if self.properties is None else self.properties),
             ("context", self.context),
         ):
             if not (isinstance(names, tuple) and all(isinstance(each, str) for each in names)):
-                raise _refused(name, f"{names!r} is not a tuple of names", 'use one such as ("seconds", "position")')
+                raise _refused(
+                    name, f"{shown(names)} is not a tuple of names", 'use one such as ("seconds", "position")'
+                )
         if found := [name for name in _RESERVED if name in (self.properties or ())]:
             raise _refused("properties", f"{found[0]!r} is a field of its own", "leave it out: it always leaves")
         for name, number, lowest, highest in (
@@ -82,13 +84,13 @@ class SyncConfig:
             ("attempts", self.attempts, 1, 100),
         ):
             if type(number) is not int or not lowest <= number <= highest:
-                raise _refused(name, f"is {number!r}", f"use an integer from {lowest:,} to {highest:,}")
+                raise _refused(name, f"is {shown(number)}", f"use an integer from {lowest:,} to {highest:,}")
         for name, period in (("timeout_ms", self.timeout_ms), ("deadline_ms", self.deadline_ms)):
             if isinstance(period, bool) or not isinstance(period, int | float) or not 1 <= period <= 3_600_000:
-                raise _refused(name, f"is {period!r}", "use milliseconds from 1 to 3,600,000")
+                raise _refused(name, f"is {shown(period)}", "use milliseconds from 1 to 3,600,000")
         for name, choice in (("features", self.features), ("allow_http", self.allow_http)):
             if type(choice) is not bool:
-                raise _refused(name, f"is {choice!r}", "use True or False")
+                raise _refused(name, f"is {shown(choice)}", "use True or False")
         if not isinstance(self.headers, Mapping) or not all(map(_is_header, [*self.headers, *self.headers.values()])):
             raise _refused("headers", "are not names and values of ASCII characters", "write {'x-name': 'value'}")
 
